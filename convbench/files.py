@@ -1,0 +1,82 @@
+"""Files that are whole or absent: atomic writes, one writer per folder, and disk errors in one line."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from convbench.errors import ConvbenchError
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses (full disk, no permission) into one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConvbenchError(f"cannot write {path}: {reason}. What was written before is kept.") from error
+
+
+def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
+    """Write `path` whole or not at all: a temporary file beside it, flushed, then renamed over it.
+
+    Args:
+        content: bytes, text (UTF-8), or a function that writes to the open binary file.
+
+    Raises:
+        ConvbenchError: the file system refused; the old file, if any, is untouched.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        part = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for reading
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    # The only way to read the mask is to set it; nothing else runs in between that creates files.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; a second writer is refused with the first one's process number.
+
+    The lock is the kernel's (flock): it ends with the process, however that ends.
+    """
+    path = folder / ".lock"
+    with disk_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise ConvbenchError(
+                f"{folder} is in use by another convbench (process {holder}). Wait for it or stop it."
+            ) from None
+        with disk_errors(path):
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        yield
