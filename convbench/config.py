@@ -1,4 +1,7 @@
-"""What to do: `TrainConfig` and `EvalConfig`, frozen, checked when made, and hashed to a run id."""
+"""What to do: `TrainConfig` and `EvalConfig`, frozen, checked when made, and hashed to a run id.
+
+Defaults and help lines are written here once; the command line reads them from the fields.
+"""
 
 import hashlib
 import json
@@ -14,7 +17,13 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 AUGMENTS = ("auto", "none", "crop", "crop+flip")
 CHECKPOINTS = ("best", "last")
 SEVERITIES = (1, 2, 3, 4, 5)
-_NOT_IDENTITY = {"identity": False}  # where the data lie does not change the result
+SPLITS = ("test", "validation", "train")
+
+
+def flag_of(config: type, name: str) -> str:
+    """The command-line option of the field `name`."""
+    flags = {f.name: f.metadata.get("flag") for f in fields(config)}
+    return flags[name] or "--" + name.replace("_", "-")
 
 
 class _Checked:
@@ -34,66 +43,64 @@ class _Checked:
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
-            option = "--" + name.replace("_", "-")
-            raise ConfigError(f"{option} must be {allowed}, got {getattr(self, name)!r}.")
+            raise ConfigError(f"{flag_of(type(self), name)} must be {allowed}, got {getattr(self, name)!r}.")
 
     def _require_one_of(self, name: str, allowed: tuple[str, ...]) -> None:
         self._require(name, getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
 
-    def _require_number(
-        self, name: str, low: float, high: float = math.inf, *, open_low: bool = False
-    ) -> None:
+    def _require_number(self, name: str, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
         value = getattr(self, name)
         bounds = f"{'above' if open_low else 'at least'} {low:g}" + (
             "" if high == math.inf else f" and at most {high:g}"
         )
         right_type = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        self._require(
-            name, right_type and (value > low if open_low else value >= low) and value <= high, bounds
-        )
+        self._require(name, right_type and (value > low if open_low else value >= low) and value <= high, bounds)
+
+
+def _option(default: Any, help: str, *, flag: str = "", identity: bool = True) -> Any:
+    """A field with its line of `--help`; `identity` says whether the result depends on it."""
+    return field(default=default, metadata={"help": help, "flag": flag, "identity": identity})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(_Checked):
     """Everything that a trained network depends on, and where its data lie."""
 
-    dataset: str = "digits"
-    data_dir: str | None = field(default=None, metadata=_NOT_IDENTITY)
-    image_size: int = 0  # of folder: data sets; 0 = 224
-    train_examples: int = 0  # 0 = all
-    train_fraction: float = 1.0
-    label_noise: str = "none"
-    label_noise_rate: float = 0.0
-    model: str = "resnet8"
-    norm: str = "bn"
-    mean: tuple[float, ...] = ()  # () = the data set's
-    std: tuple[float, ...] = ()
-    epochs: int = 25
-    batch_size: int = 64
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4  # not on norm parameters and biases
-    schedule: str = "cosine"
-    milestones: tuple[int, ...] = ()  # of multistep; () = at 1/2 and 3/4 of the epochs
-    lr_decay: float = 0.1  # of multistep
-    warmup_epochs: float = 1.0
-    label_smoothing: float = 0.0
-    augment: str = "auto"
-    precision: str = "auto"
-    seed: int = 0
+    dataset: str = _option("digits", "Data set, see `convbench list datasets`; or folder:<path>.")
+    data_dir: str | None = _option(
+        None, "Folder of the official files: read only, nothing is downloaded.", identity=False
+    )
+    image_size: int = _option(0, "Side of the images of a folder: data set; 0 = 224.")
+    train_examples: int = _option(0, "Train on so many images, balanced over the classes; 0 = all.")
+    train_fraction: float = _option(1.0, "Train on this share of the images, balanced over the classes.")
+    label_noise: str = _option("", "Kind of label noise, see `convbench list label-noises`. [default: symmetric]")
+    label_noise_rate: float = _option(0.0, "Share of training labels replaced; validation and test stay clean.")
+    model: str = _option("resnet8", "Model, see `convbench list models`; file.py:factory; or torchvision:<name>.")
+    norm: str = _option("bn", "Normalization, see `convbench list norms`; native = the model's own.")
+    mean: tuple[float, ...] = _option((), "Standardization of the input, one number per channel. [default: the data's]")
+    std: tuple[float, ...] = _option((), "Standardization of the input, one number per channel. [default: the data's]")
+    epochs: int = _option(25, "Passes over the training images.")
+    batch_size: int = _option(64, "Images per step.")
+    lr: float = _option(0.1, "Peak learning rate of SGD.")
+    momentum: float = _option(0.9, "Momentum of SGD.")
+    weight_decay: float = _option(5e-4, "L2 penalty; not on norm parameters and biases.")
+    schedule: str = _option("cosine", f"Learning rate over the epochs: {', '.join(SCHEDULES)}.")
+    milestones: tuple[int, ...] = _option((), "Epochs of the multistep schedule. [default: 1/2 and 3/4 of all]")
+    lr_decay: float = _option(0.1, "Factor at each milestone.")
+    warmup_epochs: float = _option(1.0, "Epochs of linear warm-up.")
+    label_smoothing: float = _option(0.0, "Share of the target spread over all classes.")
+    augment: str = _option("auto", f"{', '.join(AUGMENTS)}; auto = crop, and flip where the data set allows it.")
+    precision: str = _option("auto", f"Of the convolutions: {', '.join(PRECISIONS)}; auto = bfloat16 where native.")
+    seed: int = _option(0, "Seed of weights, order, augmentation, subset and label noise.")
 
     def __post_init__(self) -> None:
         self._require_one_of("schedule", SCHEDULES)
         self._require_one_of("precision", PRECISIONS)
         self._require_one_of("augment", AUGMENTS)
         for name in ("epochs", "batch_size"):
-            self._require(
-                name, isinstance(getattr(self, name), int) and getattr(self, name) >= 1, "at least 1"
-            )
+            self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) >= 1, "at least 1")
         for name in ("seed", "train_examples", "image_size"):
-            self._require(
-                name, isinstance(getattr(self, name), int) and getattr(self, name) >= 0, "at least 0"
-            )
+            self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) >= 0, "at least 0")
         self._require_number("train_fraction", 0, 1, open_low=True)
         self._require_number("label_noise_rate", 0, 1)
         self._require_number("lr", 0, open_low=True)
@@ -103,14 +110,17 @@ class TrainConfig(_Checked):
         self._require("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         self._require("milestones", list(self.milestones) == sorted(set(self.milestones)), "ascending epochs")
-        self._require(
-            "mean", len(self.mean) == len(self.std), "given together with --std, one number per channel"
-        )
+        self._require("mean", len(self.mean) == len(self.std), "given together with --std, one number per channel")
         self._require("std", all(value > 0 for value in self.std), "above 0")
-        if self.label_noise == "none" and self.label_noise_rate > 0:
+        if not self.label_noise:
+            object.__setattr__(self, "label_noise", "symmetric" if self.label_noise_rate > 0 else "none")
+        if (self.label_noise == "none") != (self.label_noise_rate == 0):
             raise ConfigError(
-                f"--label-noise-rate {self.label_noise_rate} needs --label-noise: symmetric, asymmetric or pair."
+                f"--label-noise {self.label_noise} contradicts --label-noise-rate {self.label_noise_rate:g}: "
+                "a kind of noise needs a rate above 0, and no noise the rate 0."
             )
+        if self.train_examples and self.train_fraction < 1:
+            raise ConfigError("--train-examples and --train-fraction both say how much to train on: give one.")
 
     @property
     def run_id(self) -> str:
@@ -124,35 +134,36 @@ class TrainConfig(_Checked):
 class EvalConfig(_Checked):
     """The conditions under which a network is measured, and what is measured."""
 
-    corruptions: tuple[str, ...] = ()
-    severities: tuple[int, ...] = SEVERITIES
-    corruption_engine: str = "auto"
-    corruption_profile: str = "auto"
-    metrics: tuple[str, ...] = ("accuracy", "accuracy_lower", "accuracy_upper", "nll", "ece")
-    network_metrics: tuple[str, ...] = (
-        "spectral_norm",
-        "spectral_norm_composed",
-        "lipschitz_lower_jacobian",
-        "lipschitz_upper_product",
+    corruptions: tuple[str, ...] = _option(
+        (), "Corruptions, aliases or groups, see `convbench list corruptions`.", flag="--corruption"
     )
-    lipschitz_examples: int = 64  # images of the local Jacobians
-    split: str = "test"
-    examples: int = 0  # the first N images; 0 = all
-    checkpoint: str = "best"
-    seed: int = 0  # of the corruptions
-    batch_size: int = field(default=256, metadata=_NOT_IDENTITY)
+    severities: tuple[int, ...] = _option(SEVERITIES, "Severities: 1,3,5 or 1-5.", flag="--severity")
+    corruption_engine: str = _option("auto", "What corrupts the images; auto, imagecorruptions.")
+    corruption_profile: str = _option("auto", "Whose severity constants; auto, imagecorruptions.")
+    metrics: tuple[str, ...] = _option(
+        ("accuracy", "accuracy_lower", "accuracy_upper", "nll", "ece"),
+        "Metrics of the predictions, see `convbench list metrics`.",
+        flag="--metric",
+    )
+    network_metrics: tuple[str, ...] = _option(
+        ("spectral_norm", "spectral_norm_composed", "lipschitz_lower_jacobian", "lipschitz_upper_product"),
+        "Metrics of the network; none = skip them.",
+        flag="--network-metric",
+    )
+    lipschitz_examples: int = _option(64, "Images at which the local Jacobian is taken.")
+    split: str = _option("test", f"Split to measure on: {', '.join(SPLITS)}.")
+    examples: int = _option(0, "Measure on the first N images; 0 = all.")
+    checkpoint: str = _option("best", "Weights of the best validation accuracy or of the last epoch: best, last.")
+    seed: int = _option(0, "Seed of the corruptions.")
+    batch_size: int = _option(256, "Images per forward pass.", identity=False)
 
     def __post_init__(self) -> None:
         self._require_one_of("checkpoint", CHECKPOINTS)
-        self._require_one_of("split", ("test", "validation", "train"))
+        self._require_one_of("split", SPLITS)
         for name in ("batch_size", "lipschitz_examples"):
-            self._require(
-                name, isinstance(getattr(self, name), int) and getattr(self, name) >= 1, "at least 1"
-            )
+            self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) >= 1, "at least 1")
         for name in ("seed", "examples"):
-            self._require(
-                name, isinstance(getattr(self, name), int) and getattr(self, name) >= 0, "at least 0"
-            )
+            self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) >= 0, "at least 0")
         allowed = all(severity in SEVERITIES for severity in self.severities)
         self._require("severities", allowed and len(self.severities) > 0, "of 1, 2, 3, 4, 5")
 

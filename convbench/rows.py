@@ -14,8 +14,8 @@ from convbench.files import write_atomically
 class Row:
     """One number and everything it depends on; the field order is the column order.
 
-    All columns but `value` and `n` are the key. Empty cells: `seed`, `label_noise` and `label_noise_rate` of a model
-    that convbench did not train; `layer` of a number about the whole network; `attack` without one.
+    All columns but `value` and `n` are the key. Empty cells: `seed`, `label_noise` and `label_noise_rate` of
+    a model that convbench did not train; `layer` of a number about the whole network; `attack` without one.
     """
 
     run_id: str
@@ -28,9 +28,7 @@ class Row:
     label_noise_rate: float | None  # nominal share of training labels replaced, in [0, 1]
     split: str
     source: str = ""  # generated | archive, "" where no image was corrupted
-    profile: str = (
-        ""  # whose constants the corruption used, with its engine: "imagecorruptions/imagecorruptions"
-    )
+    profile: str = ""  # whose constants the corruption used, with its engine: "imagecorruptions/imagecorruptions"
     corruption: str = "none"
     severity: int = 0  # 1-5; 0 = clean
     attack: str = ""
@@ -77,9 +75,7 @@ def read_rows(path: Path | str) -> list[Row]:
     except FileNotFoundError:
         raise ResultsError(f"no results at {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ResultsError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}."
-        ) from None
+        raise ResultsError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}.") from None
     lines = csv.reader(io.StringIO(text, newline=""))
     try:
         header = next(lines, [])
@@ -116,9 +112,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _parse(path: Path, line: int, cells: list[str]) -> Row:
     if len(cells) != len(COLUMNS):
-        raise ResultsError(
-            f"{path}, line {line}: {len(cells)} cells, expected {len(COLUMNS)} (a torn file?)."
-        )
+        raise ResultsError(f"{path}, line {line}: {len(cells)} cells, expected {len(COLUMNS)} (a torn file?).")
     values: dict[str, object] = dict(zip(COLUMNS, cells, strict=True))
     for name, parse in _PARSERS.items():
         cell = str(values[name])

@@ -26,9 +26,7 @@ def select_device(name: str = "auto") -> torch.device:
     except RuntimeError:
         raise ConfigError(f"unknown device {name!r}. Choose from: auto, cpu, cuda, cuda:<index>.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"device {name!r} was asked for, but this torch {torch.__version__} sees no CUDA device."
-        )
+        raise ConfigError(f"device {name!r} was asked for, but this torch {torch.__version__} sees no CUDA device.")
     return device
 
 
@@ -53,10 +51,13 @@ def private_rng(*key: object, device: torch.device | None = None) -> Iterator[No
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Ask torch for bit-reproducible kernels inside the block; what has none only loses reproducibility on CUDA."""
+def deterministic(device: torch.device) -> Iterator[None]:
+    """Ask for bit-reproducible kernels on CUDA inside the block; those of the CPU are so by themselves."""
     import torch
 
+    if device.type != "cuda":
+        yield
+        return
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
@@ -70,7 +71,7 @@ def deterministic() -> Iterator[None]:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """The number format of convolutions: "auto" is bfloat16 where the hardware multiplies it natively, else float32."""
+    """The format of convolutions: "auto" is bfloat16 where the hardware multiplies it, else float32."""
     import torch
 
     if name != "auto":

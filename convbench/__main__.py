@@ -1,0 +1,14 @@
+"""`python -m convbench` and the `convbench` command."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    from convbench.cli.app import run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""`convbench list`: every name that an option takes, with a line and a reference each."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from convbench.errors import UnknownNameError
+
+Line = tuple[str, str, str]  # name and aliases, summary, reference
+
+
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="norms, models, datasets, corruptions, ... [default: all]")] = None,
+) -> None:
+    """List norms, models, datasets, corruptions, label-noises and metrics."""
+    kinds: dict[str, Callable[[], list[Line]]] = {
+        "norms": _norms,
+        "models": _models,
+        "datasets": _datasets,
+        "corruptions": _corruptions,
+        "label-noises": _label_noises,
+        "metrics": _metrics,
+    }
+    if kind is not None and kind not in kinds:
+        raise UnknownNameError("list", kind, kinds)
+    for name in [kind] if kind else list(kinds):
+        print(f"{name}:")
+        for title, summary, reference in kinds[name]():
+            print(f"  {title}\n      {summary}" + (f"\n      [{reference}]" if reference else ""))
+        print()
+
+
+def _lines(registry) -> list[Line]:
+    return [
+        (_title(entry.name, entry.aliases) + _options(entry.options), entry.summary, entry.reference)
+        for entry in registry
+    ]
+
+
+def _title(name: str, aliases: tuple[str, ...]) -> str:
+    return name + (f" ({', '.join(aliases)})" if aliases else "")
+
+
+def _options(options: dict) -> str:
+    return "".join(f"  {key}={parameter.default}" for key, parameter in options.items())
+
+
+def _norms() -> list[Line]:
+    from convbench.norms import NORMS
+
+    return _lines(NORMS)
+
+
+def _models() -> list[Line]:
+    from convbench.models import MODELS
+
+    own = [
+        ("path/to/file.py:factory", "A model of your own: a function that returns an nn.Module.", ""),
+        ("torchvision:<name>", "A classification model of torchvision, as it is (--norm native).", ""),
+    ]
+    return _lines(MODELS) + own
+
+
+def _datasets() -> list[Line]:
+    from convbench.datasets import DATASETS
+
+    own = ("folder:<path>", "Images in folders, <path>/{train,val,test}/<class>/ or <path>/<class>/.", "")
+    return [*_lines(DATASETS), own]
+
+
+def _corruptions() -> list[Line]:
+    import corruptions
+
+    found = [corruptions.describe(name) for name in corruptions.names()]
+    groups = [(f"group {name}", ", ".join(members), "") for name, members in corruptions.GROUPS.items()]
+    return [(_title(c.name, c.aliases), c.summary, c.reference) for c in found] + groups
+
+
+def _label_noises() -> list[Line]:
+    import corruptions
+
+    kinds = corruptions.LABEL_NOISES
+    entries = kinds.values() if isinstance(kinds, dict) else kinds
+    return [(_title(kind.name, kind.aliases), kind.summary, kind.reference) for kind in entries]
+
+
+def _metrics() -> list[Line]:
+    from convbench.metrics import NETWORK_METRICS, PREDICTION_METRICS
+
+    return _lines(PREDICTION_METRICS) + _lines(NETWORK_METRICS)

@@ -1,0 +1,76 @@
+"""What a table must say about itself: the conditions of its numbers, and the meaning of its columns."""
+
+from collections.abc import Iterable
+
+from convbench.comparison.columns import Column, accuracy_columns, network_columns
+from convbench.comparison.comparability import list_conditions
+from convbench.comparison.comparison import Comparison
+
+_DEFINITIONS = {
+    "clean": "accuracy on the images as they are",
+    "corrupted": "mean accuracy over {grid}",
+    "relative": "corrupted / clean",
+    "layer norm": "largest spectral norm of a convolution or linear layer as an operator",
+    "composed": "the same with the layer's normalization (n/a where that is not linear)",
+    "Lipschitz ≥": "largest Jacobian norm found at an image, a lower bound of the network's constant",
+    "Lipschitz ≤": "product of the layers' norms, an upper bound of it",
+}
+
+
+def grid(comparison: Comparison) -> str:
+    """The conditions behind the mean corrupted accuracy: "15 corruptions × 5 severities"."""
+    corruptions, severities = comparison.corruptions, comparison.severities
+    if len(corruptions) * len(severities) != len(comparison.conditions):
+        return f"{len(comparison.conditions)} conditions ({list_conditions(comparison.conditions)})"
+    names = corruptions[0] if len(corruptions) == 1 else f"{len(corruptions)} corruptions"
+    levels = f"severity {severities[0]}" if len(severities) == 1 else f"{len(severities)} severities"
+    return f"{names} × {levels}"
+
+
+def conditions(comparison: Comparison) -> str:
+    """One sentence: data set, split, images, corruptions and whose constants, seeds, versions, devices."""
+    rows = [row for run in comparison.runs for row in run.rows]
+    images = sorted({row.n for row in rows if row.metric == "accuracy"})
+    parts = [
+        "Conditions: " + _join(row.dataset for row in rows),
+        _join(row.split for row in rows) + " split",
+        (f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}") + " images a condition"
+        if images
+        else "no accuracy",
+        grid(comparison) if comparison.conditions else "no corruption evaluated",
+    ]
+    profiles = _join(f"{row.source} by {row.profile}" for row in rows if row.profile)
+    parts += [profiles] if profiles else []
+    seeds = sorted({run.seed for run in comparison.runs if run.seed is not None})
+    parts += [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"] if seeds else []
+    versions = _join(str(run.record.get("versions", {}).get("torch") or "") for run in comparison.runs)
+    parts += [f"torch {versions}"] if versions else []
+    devices = _join(str(run.record.get("device", "")) for run in comparison.runs)
+    parts += [devices] if devices else []
+    return "; ".join(parts) + "."
+
+
+def definitions(comparison: Comparison) -> list[str]:
+    """The meaning of each column and mark that the tables use, one line each."""
+    columns = [*accuracy_columns(comparison), *network_columns(comparison)]
+    lines = [f"{column.heading}: {_define(comparison, column)}" for column in columns]
+    estimates = [
+        group.estimates[c.quantity] for group in comparison.groups for c in columns if c.quantity in group.estimates
+    ]
+    if any(estimate.sd is not None for estimate in estimates):
+        lines.append("±: sample standard deviation over runs")
+    if any(estimate.interval is not None for estimate in estimates):
+        lines.append("[ ]: 95 % Wilson interval of a single run: images only, not retraining")
+    if any(e.runs < len(g.runs) for g in comparison.groups for c in columns if (e := g.get(c.quantity))):
+        lines.append("(k/n): only k of the n runs have this number")
+    return lines
+
+
+def _define(comparison: Comparison, column: Column) -> str:
+    if column.heading.startswith("severity"):
+        return f"mean accuracy over the corruptions at {column.heading}"
+    return _DEFINITIONS[column.heading].format(grid=grid(comparison))
+
+
+def _join(words: Iterable[str]) -> str:
+    return ", ".join(filter(None, dict.fromkeys(words)))

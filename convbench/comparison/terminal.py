@@ -1,0 +1,157 @@
+"""A comparison for the terminal: tables of at most 80 columns, styled only where a terminal reads them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from convbench.comparison import caption
+from convbench.comparison.columns import (
+    MISSING,
+    Column,
+    accuracy_columns,
+    best,
+    detail_columns,
+    detail_title,
+    mean_percent,
+    network_columns,
+)
+from convbench.comparison.comparison import Comparison, Group
+from convbench.comparison.quantities import ALL, CORRUPTED, Quantity, corruption_mean, severity_mean
+
+if TYPE_CHECKING:  # rich costs a fifth of a second: only rendering pays for it
+    from rich.console import Console
+
+WIDTH = 80
+_GAP = 2
+
+
+def terminal_text(comparison: Comparison, *, width: int = WIDTH, styled: bool = False) -> str:
+    """The tables, conditions and notes of `comparison` as text; `styled` adds terminal codes (bold, dim).
+
+    The best value of a column is marked `*`, among the groups that differ only in what is compared.
+    """
+    from rich.console import Console
+
+    text = io.StringIO()
+    console = Console(
+        file=text, width=min(width, WIDTH), force_terminal=styled, highlight=False, markup=False, emoji=False
+    )
+    single = len(comparison.runs) == 1
+    _summary(console, comparison, "accuracy, %", accuracy_columns(comparison))
+    network = network_columns(comparison)
+    if network:
+        _summary(console, comparison, "the network itself", network)
+    if comparison.conditions and single:
+        _by_severity(console, comparison)
+    elif comparison.conditions:
+        _details(console, comparison)
+    for note in comparison.notes:
+        console.print(f"note: {note}", style="yellow")
+    if comparison.notes:
+        console.print()
+    lines = [caption.conditions(comparison), *caption.definitions(comparison)]
+    if not single:
+        lines.append(_baseline_and_marks(comparison))
+    for line in lines:
+        console.print(line, style="dim")
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _baseline_and_marks(comparison: Comparison) -> str:
+    marks = "*: best of its column; no statement about significance"
+    return f"baseline: {comparison.baseline}. {marks}" if len(comparison.groups) > 1 else ""
+
+
+def _table(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first column is text that may fold, the others numbers that may not."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False,
+        pad_edge=False, padding=(0, _GAP, 0, 0), collapse_padding=True, header_style="",
+    )  # fmt: skip
+    table.add_column(headings[0], overflow="fold")
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for cells in rows:
+        table.add_row(*(Text(cell, style="bold" if cell.endswith("*") else "") for cell in cells))
+    console.print(table)
+    console.print()
+
+
+def _summary(console: Console, comparison: Comparison, title: str, columns: list[Column]) -> None:
+    for settings, groups in comparison.blocks().items():
+        where = comparison.describe(settings)
+        rows = [
+            [group.name, str(len(group.runs)), *cells]
+            for group, cells in zip(groups, _cells(groups, columns), strict=True)
+        ]
+        headings = [comparison.by, "runs", *(f"{column.heading} " for column in columns)]
+        _table(console, f"{title} ({where})" if where else title, headings, rows)
+
+
+def _cells(groups: Sequence[Group], columns: Sequence[Column]) -> list[list[str]]:
+    """The cells of each group; a mark or a blank at the end keeps the digits under each other."""
+    marked = [best(groups, column) for column in columns]
+    return [
+        [
+            column.text(group) + ("*" if place in marked_places else " ")
+            for column, marked_places in zip(columns, marked, strict=True)
+        ]
+        for place, group in enumerate(groups)
+    ]
+
+
+def _details(console: Console, comparison: Comparison) -> None:
+    """Rows are corruptions (or the severities of the only one), columns groups, in as many tables as fit."""
+    columns = detail_columns(comparison)
+    first_heading = "corruption" if len(comparison.corruptions) > 1 else ""
+    space = console.width - max(len(column.heading) for column in [*columns, Column(first_heading, CORRUPTED)]) - _GAP
+    for settings, groups in comparison.blocks().items():
+        where = comparison.describe(settings)
+        title = detail_title(comparison) + (f" ({where})" if where else "")
+        cells = _cells(groups, columns)
+        widths = [
+            _GAP + max(map(len, [f"{group.name} ", *of_group])) for group, of_group in zip(groups, cells, strict=True)
+        ]
+        for first, last in _pages(widths, space):
+            rows = [[c.heading, *(cells[g][row] for g in range(first, last))] for row, c in enumerate(columns)]
+            _table(console, title, [first_heading, *(f"{group.name} " for group in groups[first:last])], rows)
+
+
+def _pages(widths: Sequence[int], space: int) -> list[tuple[int, int]]:
+    """Cut columns of `widths` into pages (first, one past the last) that fit `space`; at least one a page."""
+    pages, first, used = [], 0, 0
+    for place, width in enumerate(widths):
+        if used + width > space and place > first:
+            pages.append((first, place))
+            first, used = place, 0
+        used += width
+    return [*pages, (first, len(widths))]
+
+
+def _by_severity(console: Console, comparison: Comparison) -> None:
+    """One run: rows are corruptions, columns severities."""
+    (group,) = comparison.groups
+    rows = []
+    for name in comparison.corruptions:
+        quantities = [Quantity("accuracy", name, severity) for severity in comparison.severities]
+        rows.append([name, *_means(group, [*quantities, corruption_mean(name)])])
+    if len(rows) > 1:
+        overall = [severity_mean(severity) for severity in comparison.severities]
+        rows.append([ALL, *_means(group, [*overall, CORRUPTED])])
+    headings = [
+        "corruption",
+        *(f"severity {s}" if s == comparison.severities[0] else str(s) for s in comparison.severities),
+    ]
+    _table(console, "accuracy per severity, %", [*headings, "mean"], rows)
+
+
+def _means(group: Group, quantities: Sequence[Quantity]) -> list[str]:
+    # Without the interval of each cell: five intervals a line would hide the course over severities.
+    estimates = [group.get(quantity) for quantity in quantities]
+    return [mean_percent(estimate) if estimate else MISSING for estimate in estimates]

@@ -1,0 +1,211 @@
+"""evaluate(subject, config) -> rows: one network, measured under one condition after the other.
+
+A *cell* is what is measured and stored at once: one condition (corruption, severity), or one metric of the network.
+Clean accuracy is always the first cell, so that a wrong preprocessing shows at once.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from convbench.batches import to_unit
+from convbench.checkpoint import Checkpoint
+from convbench.config import EvalConfig
+from convbench.datasets import Arrays
+from convbench.errors import CheckpointError, ConfigError, MetricNotDefinedError
+from convbench.metrics import NETWORK_METRICS, PREDICTION_METRICS
+from convbench.names import resolved_evaluation
+from convbench.rows import Row
+from convbench.runtime import deterministic, select_device
+from convbench.subject import Subject, subject_of_run
+from corruptions import EngineUnavailableError, corrupt, resolve_conditions
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One (corruption, severity); clean is ("none", 0)."""
+
+    corruption: str = "none"
+    severity: int = 0
+
+    @property
+    def name(self) -> str:
+        """The file name of the cell."""
+        return f"{self.corruption}-{self.severity}"
+
+    def __str__(self) -> str:
+        return "clean" if self.severity == 0 else f"{self.corruption}, severity {self.severity}"
+
+
+@dataclass(frozen=True)
+class NetworkMetric:
+    """One metric of the network itself."""
+
+    metric: str
+
+    @property
+    def name(self) -> str:
+        """The file name of the cell."""
+        return self.metric.replace(":", "-")
+
+    def __str__(self) -> str:
+        return self.metric
+
+
+Cell = Condition | NetworkMetric
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one cell gave: its rows, which images were classified rightly, and why a number is missing."""
+
+    rows: tuple[Row, ...]
+    correct: np.ndarray | None = None  # bool (N,), in the order of the data set; None for a network metric
+    note: str = ""
+
+
+def plan(config: EvalConfig) -> list[Cell]:
+    """The cells of `config` in the order in which they are measured."""
+    conditions: list[Cell] = [Condition()]
+    conditions += [Condition(name, severity) for name in config.corruptions for severity in config.severities]
+    return conditions + [NetworkMetric(name) for name in config.network_metrics]
+
+
+def evaluate(subject: Subject | Checkpoint, config: EvalConfig | None = None, *, device: str = "auto") -> Iterator[Row]:
+    """Measure a network under every condition of `config`, row by row.
+
+    Args:
+        subject: a trained run (its weights `config.checkpoint`), or any network with its identity.
+
+    Raises:
+        ConvbenchError: unknown names, data or weights that do not fit, an engine that cannot be loaded.
+    """
+    config = resolved_evaluation(config or EvalConfig())
+    if isinstance(subject, Checkpoint):
+        subject = subject_of_run(subject, config.checkpoint)
+    bench = Bench(subject, config, device)
+    for cell in plan(config):
+        yield from bench.measure(cell).rows
+
+
+class Bench:
+    """A network and its test images on the device, ready for any cell.
+
+    Raises:
+        ConvbenchError: the engine or the profile does not exist, or the network does not take these images.
+    """
+
+    def __init__(self, subject: Subject, config: EvalConfig, device: str = "auto") -> None:
+        self.subject, self.config = subject, config
+        self.device = select_device(device)
+        self.arrays = subject.load(config.split, config.examples)
+        self.images = torch.from_numpy(self.arrays.images).permute(0, 3, 1, 2).contiguous()
+        self.labels = torch.from_numpy(self.arrays.labels)
+        self.profile = self._profile() if config.corruptions else ""
+        self.network = subject.network.to(self.device)
+        self._try_network(self.arrays)
+
+    def _profile(self) -> str:
+        height, width = self.images.shape[-2:]
+        try:
+            engine, profile = resolve_conditions(
+                self.config.corruption_engine, self.config.corruption_profile, height, width
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return f"{engine}/{profile}"
+
+    def _try_network(self, arrays: Arrays) -> None:
+        """Refuse a network that these images do not fit, before hours of corruptions."""
+        with measuring(self.network, self.device):
+            try:
+                logits = self.network(to_unit(self.images[:2].to(self.device)))
+            except (RuntimeError, ValueError, TypeError) as error:
+                reason = str(error).partition("\n")[0]
+                shape = "×".join(map(str, self.images.shape[1:]))
+                raise CheckpointError(
+                    f"{self.subject.model} does not take {shape} images of {self.subject.dataset}: {reason}"
+                ) from error
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[1] != len(arrays.classes):
+            found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise CheckpointError(
+                f"{self.subject.model} gives {found} for 2 images, not 2 rows of {len(arrays.classes)} logits, "
+                f"one for each class of {self.subject.dataset}."
+            )
+
+    def measure(self, cell: Cell, on_images: Callable[[int], None] | None = None) -> Measured:
+        """Measure one cell; `on_images` is told how many images were done."""
+        if isinstance(cell, Condition):
+            return self._measure_condition(cell, on_images)
+        return self._measure_network(cell)
+
+    def _measure_condition(self, condition: Condition, on_images: Callable[[int], None] | None) -> Measured:
+        size = self.config.batch_size
+        parts = []
+        with measuring(self.network, self.device):
+            for start in range(0, len(self.labels), size):
+                images = self._corrupted(condition, start, start + size).to(self.device)
+                parts.append(self.network(to_unit(images)).float().cpu())
+                if on_images is not None:
+                    on_images(len(images))
+        logits = torch.cat(parts)
+        rows = [
+            self._row(condition, metric, PREDICTION_METRICS.build(metric, logits, self.labels), len(logits))
+            for metric in self.config.metrics
+        ]
+        return Measured(tuple(rows), (logits.argmax(dim=1) == self.labels).numpy())
+
+    def _corrupted(self, condition: Condition, start: int, stop: int) -> torch.Tensor:
+        images = self.images[start:stop]
+        if condition.severity == 0:
+            return images
+        engine, profile = self.profile.split("/")
+        try:
+            return corrupt(
+                images,
+                condition.corruption,
+                condition.severity,
+                seed=self.config.seed,
+                index=range(start, start + len(images)),
+                engine=engine,
+                profile=profile,
+            )
+        except EngineUnavailableError as error:
+            raise ConfigError(str(error)) from error
+
+    def _measure_network(self, cell: NetworkMetric) -> Measured:
+        images = to_unit(self.images[: self.config.lipschitz_examples].to(self.device))
+        with deterministic(self.device):
+            try:
+                values: dict[str, float] = NETWORK_METRICS.build(cell.metric, self.network, images)
+            except MetricNotDefinedError as reason:
+                return Measured((), note=f"{cell.metric}: {reason}")
+        return Measured(
+            tuple(self._row(cell, cell.metric, value, len(images), layer) for layer, value in values.items())
+        )
+
+    def _row(self, cell: Cell, metric: str, value: float, n: int, layer: str = "") -> Row:
+        identity: dict[str, Any] = self.subject.identity()
+        if isinstance(cell, Condition):
+            identity |= {"corruption": cell.corruption, "severity": cell.severity}
+            if cell.severity > 0:
+                identity |= {"source": "generated", "profile": self.profile}
+        return Row(**identity, split=self.config.split, metric=metric, layer=layer, value=float(value), n=n)
+
+
+@contextmanager
+def measuring(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode, no gradients and deterministic kernels inside the block; every module's own mode after it."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad(), deterministic(device):
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,51 @@
+"""Lipschitz constants of activation functions: the largest slope of each (softmax: the norm of its derivative)."""
+
+import math
+
+# Where the maximum isn't in closed form the number is the true one, rounded up in the last digit given.
+SLOPES: dict[str, float] = {
+    "abs": 1.0,
+    "celu": 1.0,
+    "clamp": 1.0,
+    "elu": 1.0,
+    "gelu": 0.5 * (1 + math.erf(1)) + math.exp(-1) / math.sqrt(math.pi),  # at x = sqrt(2): 1.12891
+    "hardshrink": math.inf,
+    "hardsigmoid": 1 / 6,
+    "hardswish": 1.5,
+    "hardtanh": 1.0,
+    "leaky_relu": 1.0,
+    "logsigmoid": 1.0,
+    "mish": 1.08850,
+    "neg": 1.0,
+    "relu": 1.0,
+    "relu6": 1.0,
+    "selu": 1.0507009873554805 * 1.6732632423543772,  # scale * alpha, at 0 from below
+    "sigmoid": 0.25,
+    "silu": 1.09984,
+    "softmax": 1.0,
+    "softmin": 1.0,
+    "softplus": 1.0,
+    "softshrink": 1.0,
+    "softsign": 1.0,
+    "tanh": 1.0,
+    "tanhshrink": 1.0,
+}
+GELU_TANH_SLOPE = 1.12901
+
+
+def activation_slope(name: str, *, parameter: float | None = None, approximate: str = "none") -> float | None:
+    """sup |phi'| of the function called `name` in PyTorch (in lower case, without underscores at its end).
+
+    Args:
+        name: such as `relu` or `leaky_relu`.
+        parameter: `negative_slope` of a leaky ReLU, `alpha` of an ELU, where given; CELU has slope 1 for each alpha.
+        approximate: of GELU.
+
+    Returns:
+        The slope; None for a function that isn't in the table.
+    """
+    if name == "gelu" and approximate == "tanh":
+        return GELU_TANH_SLOPE
+    if name in ("leaky_relu", "elu") and parameter is not None:
+        return max(1.0, abs(parameter))
+    return SLOPES.get(name)

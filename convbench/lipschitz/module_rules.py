@@ -1,0 +1,115 @@
+"""Lipschitz constants of modules, one rule each; a module without a rule has none, never a guess."""
+
+import math
+
+import torch
+from torch import nn
+
+from convbench.lipschitz.activations import activation_slope
+from convbench.lipschitz.pooling import max_pool_bound, nonnegative_linear_bound
+from convbench.models.standardize import Standardize
+from convbench.norms.mixture import MixtureNorm2d
+from convbench.spectral.norm import spectral_norm
+from convbench.spectral.stages import is_batch_norm, is_convolution
+
+Shape = tuple[int, ...]
+
+_NONEXPANSIVE = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.ChannelShuffle,
+    nn.ConstantPad1d,  # also ZeroPad: a constant has no slope, negative padding crops
+    nn.ConstantPad2d,
+    nn.ConstantPad3d,
+)
+_NONNEGATIVE = (
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.ReflectionPad2d,
+    nn.ReplicationPad2d,
+    nn.CircularPad2d,
+    nn.UpsamplingNearest2d,
+    nn.UpsamplingBilinear2d,
+)
+_ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.CELU: "celu",
+    nn.ELU: "elu",
+    nn.GELU: "gelu",
+    nn.Hardshrink: "hardshrink",
+    nn.Hardsigmoid: "hardsigmoid",
+    nn.Hardswish: "hardswish",
+    nn.Hardtanh: "hardtanh",
+    nn.LeakyReLU: "leaky_relu",
+    nn.LogSigmoid: "logsigmoid",
+    nn.Mish: "mish",
+    nn.ReLU: "relu",
+    nn.ReLU6: "relu6",
+    nn.SELU: "selu",
+    nn.Sigmoid: "sigmoid",
+    nn.SiLU: "silu",
+    nn.Softmax: "softmax",
+    nn.Softmin: "softmin",
+    nn.Softplus: "softplus",
+    nn.Softshrink: "softshrink",
+    nn.Softsign: "softsign",
+    nn.Tanh: "tanh",
+    nn.Tanhshrink: "tanhshrink",
+}
+_OWN = (Standardize, MixtureNorm2d)
+
+
+def has_own_rule(module: nn.Module) -> bool:
+    """Whether a rule covers `module` whole, so that a trace needn't look inside it."""
+    return isinstance(module, _OWN) or is_convolution(module) or is_batch_norm(module)
+
+
+def module_bound(module: nn.Module, input_shape: Shape) -> float | None:
+    """A Lipschitz constant of `module` in evaluation mode for inputs of the given shape (with the batch axis).
+
+    Args:
+        module: float64, on the CPU, in evaluation mode.
+
+    Returns:
+        The constant (L2); infinity where there is none; None where no rule is known.
+
+    A mixture of several components has none: where the components differ in variance, the slope of the posteriors
+    grows without limit along the boundary between two components.
+    """
+    if isinstance(module, Standardize):
+        return standardize_bound(module)
+    if isinstance(module, MixtureNorm2d) and module.components > 1:
+        return math.inf
+    if is_affine_layer(module):
+        size = input_shape[1:] if len(input_shape) == 4 else input_shape[-1:]
+        return spectral_norm(module, size).upper
+    name = _ACTIVATIONS.get(type(module))
+    if name is not None:
+        parameter = getattr(module, "negative_slope", getattr(module, "alpha", None))
+        return activation_slope(name, parameter=parameter, approximate=getattr(module, "approximate", "none"))
+    if isinstance(module, nn.PReLU):
+        return max(1.0, float(module.weight.detach().abs().max()))
+    if isinstance(module, nn.MaxPool2d):
+        return max_pool_bound(module.kernel_size, module.stride, module.dilation)
+    if type(module) in _NONNEGATIVE:
+        return nonnegative_linear_bound(module, input_shape)
+    return 1.0 if isinstance(module, _NONEXPANSIVE) else None
+
+
+def is_affine_layer(module: nn.Module) -> bool:
+    """Whether the spectral norm of `module` is its Lipschitz constant."""
+    return type(module).forward is nn.Linear.forward or is_convolution(module) or is_batch_norm(module)
+
+
+def standardize_bound(module: Standardize) -> float:
+    """max_c 1/std_c; for one grey channel repeated, sqrt(sum_c 1/std_c^2)."""
+    inverse = 1 / module.std.double()
+    repeated = module.in_channels != module.model_channels
+    return float(torch.linalg.vector_norm(inverse) if repeated else inverse.max()) * (1 + 1e-12)

@@ -1,0 +1,22 @@
+"""Batch normalization: the baseline that every other normalization is compared with.
+
+Ioffe & Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift",
+ICML 2015, https://arxiv.org/abs/1502.03167. This is torch's own layer.
+"""
+
+from functools import partial
+
+from torch import nn
+
+from convbench.errors import ConfigError
+from convbench.norms.contract import NORMS, Norm
+
+
+@NORMS.register("bn", aliases=("batch",), reference="Ioffe & Szegedy 2015, arXiv 1502.03167")
+def batch(*, momentum: float = 0.1, eps: float = 1e-5) -> Norm:
+    """Batch normalization of the convolution's output."""
+    if not 0 <= momentum <= 1:
+        raise ConfigError(f"norm 'bn': momentum must be in [0, 1], got {momentum}.")
+    if not eps > 0:
+        raise ConfigError(f"norm 'bn': eps must be positive, got {eps}.")
+    return Norm(on_output=partial(nn.BatchNorm2d, momentum=momentum, eps=eps))

@@ -1,0 +1,189 @@
+"""The results of a run folder: one atomic file per cell, and `results.csv`, which is their rows in order.
+
+    evaluation/settings.json        what every cell was measured with; other settings are refused
+    evaluation/<cell>.json          rows, and one correctness bit per image (base64 of packed bits)
+    results.csv                     all rows, clean first
+
+A killed evaluation loses at most the cell that was being measured, and goes on with the cells that are missing. The
+rows of `results.csv` follow the official order of corruptions, so that the order of measuring does not show.
+"""
+
+import base64
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from convbench.checkpoint import read_json, write_json
+from convbench.config import EvalConfig
+from convbench.errors import ConfigError, ResultsError
+from convbench.evaluation import Bench, Cell, Condition, Measured, plan
+from convbench.files import only_writer
+from convbench.metrics import NETWORK_METRICS
+from convbench.names import resolved_evaluation
+from convbench.rows import Row, write_rows
+from convbench.runtime import conditions
+from convbench.subject import Subject
+from convbench.training_data import fingerprint
+from corruptions import names as corruption_names
+
+
+class Watcher(Protocol):
+    """What wants to know how an evaluation gets on (a progress bar)."""
+
+    def start(self, cells: int, images: int) -> None: ...
+
+    def cell(self, cell: Cell, cached: bool) -> None: ...
+
+    def images(self, done: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation left on disk: its rows, and why some numbers are missing."""
+
+    path: Path
+    rows: list[Row]
+    notes: tuple[str, ...]
+
+
+def evaluate_to(
+    folder: Path,
+    subject: Subject,
+    config: EvalConfig,
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    watcher: Watcher | None = None,
+) -> Results:
+    """Measure the cells of `config` that `folder` does not hold yet, and write `folder`/results.csv.
+
+    Args:
+        overwrite: throw away what was measured with other settings; without it that is a `ConfigError`.
+
+    Raises:
+        ConvbenchError: bad names or data, other settings, a folder in use, a disk that refuses.
+    """
+    config = resolved_evaluation(config)
+    cells = plan(config)
+    with only_writer(folder):
+        bench = Bench(subject, config, device)
+        store = folder / "evaluation"
+        _settle(store, _settings(bench), overwrite)
+        if watcher is not None:
+            watcher.start(len(cells), len(bench.labels))
+        for cell in cells:
+            path = store / f"{cell.name}.json"
+            cached = _holds(path, cell, config)
+            if watcher is not None:
+                watcher.cell(cell, cached)
+            if not cached:
+                measured = bench.measure(cell, watcher.images if watcher is not None else None)
+                write_json(path, _encode(measured))
+                # Every finished cell is in the CSV at once; a crash keeps what was there.
+                collect(folder)
+        return collect(folder)
+
+
+def _settings(bench: Bench) -> dict[str, Any]:
+    config = bench.config
+    return {
+        "weights_sha256": bench.subject.weights_sha256,
+        "dataset": bench.subject.dataset,
+        "split": config.split,
+        "examples": config.examples,
+        "n": len(bench.labels),
+        "data_fingerprint": fingerprint(bench.arrays),
+        "checkpoint": config.checkpoint,
+        "corruption_seed": config.seed,
+        "corruption_profile": bench.profile,
+        "lipschitz_examples": config.lipschitz_examples,
+        "conditions": conditions(bench.device, precision="float32", batch_size=config.batch_size),
+    }
+
+
+def _settle(store: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Go on with the cells of equal settings; refuse, or throw away, those of others."""
+    path = store / "settings.json"
+    if path.exists():
+        found = read_json(path)
+        for key, asked in settings.items():
+            if key == "conditions":
+                continue
+            if key == "corruption_profile" and "" in (asked, found.get(key)):
+                # One of the two evaluations corrupts nothing; the other one's profile holds for both.
+                settings[key] = asked or found.get(key)
+                continue
+            if found.get(key) != asked:
+                if not overwrite:
+                    raise ConfigError(
+                        f"{store.parent} was evaluated with {key} = {found.get(key)!r}, now it is {asked!r}. "
+                        "Numbers of different conditions do not go into one file: "
+                        "repeat the old conditions, or start again with --overwrite."
+                    )
+                for cell in store.glob("*.json"):
+                    cell.unlink()
+                break
+    write_json(path, settings)
+
+
+def _holds(path: Path, cell: Cell, config: EvalConfig) -> bool:
+    """Whether the cell was measured already, with every metric that is asked for now."""
+    if not path.exists():
+        return False
+    if not isinstance(cell, Condition):
+        return True
+    found = {row.metric for row in _decode(path)[0]}
+    return found >= set(config.metrics)
+
+
+def _encode(measured: Measured) -> dict[str, Any]:
+    cell: dict[str, Any] = {"rows": [asdict(row) | {"value": repr(row.value)} for row in measured.rows]}
+    if measured.note:
+        cell["note"] = measured.note
+    if measured.correct is not None:
+        cell["n"] = len(measured.correct)
+        cell["correct"] = base64.b64encode(np.packbits(measured.correct).tobytes()).decode()
+    return cell
+
+
+def _decode(path: Path) -> tuple[list[Row], str]:
+    cell = read_json(path)
+    try:
+        rows = [Row(**row | {"value": float(row["value"])}) for row in cell["rows"]]
+        return rows, cell.get("note", "")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultsError(f"{path} is not a cell of this version ({error}); delete it to measure it again.") from None
+
+
+def read_correct(path: Path) -> np.ndarray:
+    """The correctness bits of one cell file: bool (N,), in the order of the data set.
+
+    Raises:
+        ResultsError: a cell without bits (a network metric), or a damaged one.
+    """
+    cell = read_json(path)
+    try:
+        packed = np.frombuffer(base64.b64decode(cell["correct"], validate=True), dtype=np.uint8)
+        return np.unpackbits(packed, count=cell["n"]).astype(bool)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultsError(f"{path} holds no correctness bits ({error}).") from None
+
+
+def collect(folder: Path) -> Results:
+    """Write `folder`/results.csv from its cells, in the official order, and return it."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    for path in sorted((folder / "evaluation").glob("*.json")):
+        if path.name != "settings.json":
+            found, note = _decode(path)
+            rows += found
+            notes += [note] if note else []
+    order = ["none", *corruption_names()]
+    # Within one cell and metric the sort keeps the rows as they are: layers in the order of the network.
+    rows.sort(
+        key=lambda row: (row.metric.partition(":")[0] in NETWORK_METRICS, order.index(row.corruption), row.severity)
+    )
+    write_rows(folder / "results.csv", rows)
+    return Results(folder / "results.csv", rows, tuple(notes))

@@ -1,0 +1,116 @@
+"""A layer as the linear operator that it is at one input size, in float64, with its exact adjoint.
+
+The adjoint of x -> f(x) - f(0) is the vector-Jacobian product of f. For a convolution that is the transposed
+convolution with the right output padding; for any other affine module (batch normalization at evaluation, ConvNorm)
+it needs no formula of its own.
+"""
+
+import copy
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from convbench.errors import MetricNotDefinedError
+
+_AFFINITY_TOLERANCE = 1e-8  # of float64 arithmetic through an FFT; a nonlinear module is off by 1e-2 or more
+_SEED = 0
+
+
+class Operator(Protocol):
+    """What an iteration needs of a linear operator A: the shape of its input, A x and A^T y for batches."""
+
+    input_shape: tuple[int, ...]
+
+    def forward(self, x: Tensor) -> Tensor: ...
+
+    def adjoint(self, y: Tensor) -> Tensor: ...
+
+
+class LinearMap:
+    """The linear part A of an affine module f(x) = A x + f(0), as a function and its adjoint.
+
+    `module` is its copy in float64, on the CPU, in evaluation mode.
+
+    Args:
+        module: affine in evaluation mode; it is copied, never changed.
+        input_shape: shape of one input without the batch axis, `(C, H, W)` or `(features,)`.
+
+    Raises:
+        MetricNotDefinedError: the module isn't affine in evaluation mode.
+        ValueError: a weight or buffer is NaN or infinite, or the input doesn't fit the module.
+    """
+
+    def __init__(self, module: nn.Module, input_shape: tuple[int, ...]) -> None:
+        check_finite(module)
+        self.module = copy.deepcopy(module).to(device="cpu", dtype=torch.float64).eval().requires_grad_(False)
+        self.input_shape = input_shape
+        try:
+            with torch.no_grad():
+                self._offset = self.module(torch.zeros(1, *input_shape, dtype=torch.float64))
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(module).__name__} can't be applied to an input of shape {input_shape}: {error}"
+            ) from None
+        self.output_shape = tuple(self._offset.shape[1:])
+        self._check_affine(type(module).__name__)
+        self._graph = self._record(1)  # most adjoints are of one vector: its graph is built once
+
+    @property
+    def input_dim(self) -> int:
+        """Number of input entries."""
+        return math.prod(self.input_shape)
+
+    @property
+    def output_dim(self) -> int:
+        """Number of output entries."""
+        return math.prod(self.output_shape)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """A x for a batch of inputs: `(N, *input_shape)` -> `(N, *output_shape)`."""
+        return self.module(x) - self._offset
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y for a batch of outputs: `(N, *output_shape)` -> `(N, *input_shape)`."""
+        x, fx = self._graph if len(y) == 1 else self._record(len(y))
+        return torch.autograd.grad(fx, x, y, retain_graph=True)[0]
+
+    def _record(self, batch: int) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            x = torch.zeros(batch, *self.input_shape, dtype=torch.float64, requires_grad=True)
+            return x, self.module(x)
+
+    def _check_affine(self, name: str) -> None:
+        # Homogeneity alone, f(2x) - 2 f(x) + f(0) = 0, also holds for ReLU: additivity and the adjoint don't.
+        generator = torch.Generator().manual_seed(_SEED)
+        x, y = torch.randn(2, 1, *self.input_shape, generator=generator, dtype=torch.float64)
+        z = torch.randn(1, *self.output_shape, generator=generator, dtype=torch.float64)
+        for scale in (1.0, 100.0):
+            ax, ay, total = self.forward(scale * x), self.forward(scale * y), self.forward(scale * (x + y))
+            size = ax.norm() + ay.norm() + self._offset.norm()
+            if not (total - ax - ay).norm() <= _AFFINITY_TOLERANCE * size:
+                raise MetricNotDefinedError(
+                    f"{name} isn't affine in evaluation mode, so it has no single spectral norm"
+                )
+        start, fx = self._record(1)
+        if not fx.requires_grad:
+            raise MetricNotDefinedError(f"{name} doesn't pass gradients to its input, so its adjoint is unknown")
+        back = torch.autograd.grad(fx, start, z)[0]
+        forward = self.forward(x)
+        gap = (forward * z).sum() - (x * back).sum()
+        if not gap.abs() <= _AFFINITY_TOLERANCE * (forward.norm() * z.norm() + x.norm() * back.norm()):
+            raise MetricNotDefinedError(f"the gradient of {name} isn't its derivative, so its adjoint is unknown")
+
+
+def check_finite(module: nn.Module) -> None:
+    """Raise a `ValueError` that names the first parameter or buffer of `module` with a NaN or an infinity."""
+    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
+        for name, tensor in tensors:
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                count = int((~torch.isfinite(tensor)).sum())
+                raise ValueError(
+                    f"{type(module).__name__}: {kind} '{name}' has {count} NaN or infinite values of "
+                    f"{tensor.numel()}"
+                )

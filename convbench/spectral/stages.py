@@ -1,0 +1,86 @@
+"""An affine module as a chain of stages, each batch normalization folded into the convolution before it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from convbench.errors import MetricNotDefinedError
+from convbench.norms.mixture import MixtureNorm2d
+
+_TRANSPARENT = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout)  # the identity in evaluation mode
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One module of the chain, and the factor per output channel `(C,)` of what was folded into it."""
+
+    module: nn.Module
+    gain: Tensor | None = None
+
+
+def stages_of(module: nn.Module) -> list[Stage]:
+    """`module` as a chain: sequences are opened, identities dropped, batch norms folded into the convolution before.
+
+    An identity is the empty chain.
+    """
+    chain: list[Stage] = []
+    for part in _parts(module):
+        before = chain[-1] if chain else None
+        if is_batch_norm(part) and before is not None and is_convolution(before.module):
+            gain = batch_norm_gain(part) if before.gain is None else before.gain * batch_norm_gain(part)
+            chain[-1] = Stage(before.module, gain)
+        else:
+            chain.append(Stage(part))
+    return chain
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+        return [part for child in module for part in _parts(child)]
+    return [] if isinstance(module, _TRANSPARENT) else [module]
+
+
+def is_convolution(module: nn.Module) -> bool:
+    """Whether `module` computes just what `nn.Conv2d` or `nn.ConvTranspose2d` does with its `weight`.
+
+    Subclasses that change the weight inside their forward (weight standardization) don't.
+    """
+    kind = type(module)
+    if isinstance(module, nn.Conv2d):
+        return kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
+    return kind.forward is nn.ConvTranspose2d.forward
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether `module` is a batch normalization; a mixture of one component is."""
+    return isinstance(module, _BatchNorm) or (isinstance(module, MixtureNorm2d) and module.components == 1)
+
+
+def batch_norm_gain(norm: nn.Module) -> Tensor:
+    """gamma / sqrt(running_var + eps): the slope of a batch normalization at evaluation, float64 `(C,)`.
+
+    Raises:
+        MetricNotDefinedError: the layer uses the statistics of the batch also at evaluation.
+    """
+    assert isinstance(norm, _BatchNorm | MixtureNorm2d)
+    if norm.running_var is None:
+        raise MetricNotDefinedError(
+            f"{type(norm).__name__} without running statistics depends on the batch also in evaluation mode"
+        )
+    slope = (norm.running_var.detach().cpu().double() + norm.eps).rsqrt()
+    return slope if norm.weight is None else slope * norm.weight.detach().cpu().double()
+
+
+def folded_weight(stage: Stage) -> Tensor:
+    """The weight of a convolution stage with its gain, float64, in the layout of its module."""
+    conv = stage.module
+    assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
+    weight = conv.weight.detach().cpu().double()
+    if stage.gain is None:
+        return weight
+    if isinstance(conv, nn.ConvTranspose2d):  # (in, out / groups, kh, kw): the output channels are the columns
+        gain = stage.gain.view(conv.groups, 1, -1, 1, 1)
+        return (weight.unflatten(0, (conv.groups, -1)) * gain).flatten(0, 1)
+    return torch.mul(weight, stage.gain.view(-1, 1, 1, 1))

@@ -1,0 +1,91 @@
+"""The engines that corrupt images, and the profiles (sets of severity constants) that each one has.
+
+An engine is one entry of `ENGINES`: a function on batches, the profiles it holds, and the smallest image it
+takes. Nothing heavy is imported here: an engine loads what it needs when it is first used.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AUTO = "auto"
+DEFAULT_ENGINE = "imagecorruptions"
+
+
+class EngineUnavailableError(ImportError):
+    """The packages behind an engine cannot be imported; the message says how to fix it."""
+
+
+def _imagecorruptions(images: "Tensor", name: str, severity: int, keys: Sequence[int], profile: str) -> "Tensor":
+    from corruptions.reference import corrupt_images  # imports cv2, scikit-image and scipy
+
+    return corrupt_images(images, name, severity, keys)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to corrupt images.
+
+    Attributes:
+        corrupt: `(images, name, severity, keys, profile) -> images` on uint8 `(N, 3, H, W)`, severity 1 to 5;
+            `keys[i]` is the 63-bit key of the random stream of image i. It must not modify `images`.
+        profiles: names of its severity constants.
+        profile_for: `(height, width) -> profile` when none was asked for.
+        minimum_side: smallest H and W in pixels.
+        summary: one line for lists.
+    """
+
+    corrupt: Callable[["Tensor", str, int, Sequence[int], str], "Tensor"]
+    profiles: tuple[str, ...]
+    profile_for: Callable[[int, int], str]
+    minimum_side: int
+    summary: str
+
+
+ENGINES: dict[str, Engine] = {
+    "imagecorruptions": Engine(
+        corrupt=_imagecorruptions,
+        profiles=("imagecorruptions",),
+        profile_for=lambda height, width: "imagecorruptions",
+        minimum_side=32,
+        summary="The package imagecorruptions 1.1.2, image by image: the reference.",
+    ),
+}
+
+
+def resolve_conditions(engine: str, profile: str, height: int, width: int) -> tuple[str, str]:
+    """The engine and the profile that `corrupt` uses for images of this size, for the record of a result.
+
+    Args:
+        engine: a name of `ENGINES`, or "auto".
+        profile: a profile of that engine, or "auto".
+        height: rows of the images, in pixels.
+        width: columns of the images, in pixels.
+
+    Raises:
+        ValueError: unknown engine, a profile that the engine has no constants for, or too small images.
+    """
+    engine = DEFAULT_ENGINE if engine == AUTO else engine
+    if engine not in ENGINES:
+        raise ValueError(_not_one_of(f"unknown corruption engine {engine!r}.", engine, [AUTO, *ENGINES]))
+    chosen = ENGINES[engine]
+    profile = chosen.profile_for(height, width) if profile == AUTO else profile
+    if profile not in chosen.profiles:
+        message = f"corruption engine {engine!r} has no constants for profile {profile!r}."
+        raise ValueError(_not_one_of(message, profile, [AUTO, *chosen.profiles]))
+    if min(height, width) < chosen.minimum_side:
+        raise ValueError(
+            f"corruption engine {engine!r} takes images of at least {chosen.minimum_side} px a side, "
+            f"got {height} x {width}."
+        )
+    return engine, profile
+
+
+def _not_one_of(message: str, given: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{message}{hint} Choose from: {', '.join(known)}."
