@@ -1,11 +1,12 @@
 """`convbench list`: every name that an option takes, with a line and a reference each."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from convbench.errors import UnknownNameError
+from convbench.registry import Registry
 
 Line = tuple[str, str, str]  # name and aliases, summary, reference
 
@@ -31,7 +32,7 @@ def list_names(
         print()
 
 
-def _lines(registry) -> list[Line]:
+def _lines(registry: Registry[Any]) -> list[Line]:
     return [
         (_title(entry.name, entry.aliases) + _options(entry.options), entry.summary, entry.reference)
         for entry in registry
@@ -42,7 +43,7 @@ def _title(name: str, aliases: tuple[str, ...]) -> str:
     return name + (f" ({', '.join(aliases)})" if aliases else "")
 
 
-def _options(options: dict) -> str:
+def _options(options: dict[str, Any]) -> str:
     return "".join(f"  {key}={parameter.default}" for key, parameter in options.items())
 
 
@@ -80,9 +81,8 @@ def _corruptions() -> list[Line]:
 def _label_noises() -> list[Line]:
     import corruptions
 
-    kinds = corruptions.LABEL_NOISES
-    entries = kinds.values() if isinstance(kinds, dict) else kinds
-    return [(_title(kind.name, kind.aliases), kind.summary, kind.reference) for kind in entries]
+    kinds = corruptions.LABEL_NOISES.values()
+    return [(_title(kind.name, kind.aliases), kind.summary, kind.reference) for kind in kinds]
 
 
 def _metrics() -> list[Line]:

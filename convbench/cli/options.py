@@ -58,7 +58,7 @@ def _parameter(field: Field[Any], config: type, hint: Any, grid: bool) -> inspec
     option = typer.Option(
         flag_of(config, field.name),
         help=field.metadata["help"],
-        show_default=bool(default) and "[default:" not in field.metadata["help"],
+        show_default=default not in (None, "") and "[default:" not in field.metadata["help"],
         metavar=None if not as_text else "LIST" if grid or field.type != "str" else None,
     )
     annotation = Annotated[kind | None if default is None else kind, option]

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from convbench.results import Results
     from convbench.rows import Row
 
@@ -46,7 +48,7 @@ def _text(found: "dict[str, Row]", metric: str, form: str) -> str:
     return format(found[metric].value, form) if metric in found else ""
 
 
-def _network_table(rows: "list[Row]"):
+def _network_table(rows: "list[Row]") -> "Table | None":
     from rich.table import Table
 
     layers = [row for row in rows if row.layer]

@@ -1,6 +1,7 @@
 """What a table must say about itself: the conditions of its numbers, and the meaning of its columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from convbench.comparison.columns import Column, accuracy_columns, network_columns
 from convbench.comparison.comparability import list_conditions
@@ -10,10 +11,10 @@ _DEFINITIONS = {
     "clean": "accuracy on the images as they are",
     "corrupted": "mean accuracy over {grid}",
     "relative": "corrupted / clean",
-    "layer norm": "largest spectral norm of a convolution or linear layer as an operator",
-    "composed": "the same with the layer's normalization (n/a where that is not linear)",
-    "Lipschitz ≥": "largest Jacobian norm found at an image, a lower bound of the network's constant",
-    "Lipschitz ≤": "product of the layers' norms, an upper bound of it",
+    "σ layer": "largest singular value of any convolution or linear layer, as an operator",
+    "σ composed": "the same of the layer with its normalization (n/a where that is not linear)",
+    "Lipschitz ≥": "lower bound of the network's constant, the largest Jacobian norm found at an image",
+    "Lipschitz ≤": "upper bound of it, the product over the layers",
 }
 
 
@@ -43,11 +44,17 @@ def conditions(comparison: Comparison) -> str:
     parts += [profiles] if profiles else []
     seeds = sorted({run.seed for run in comparison.runs if run.seed is not None})
     parts += [f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"] if seeds else []
-    versions = _join(str(run.record.get("versions", {}).get("torch") or "") for run in comparison.runs)
+    machines = [machine for run in comparison.runs for machine in (_machine(run.record), _machine(run.settings))]
+    versions = _join(str(machine.get("versions", {}).get("torch") or "") for machine in machines)
     parts += [f"torch {versions}"] if versions else []
-    devices = _join(str(run.record.get("device", "")) for run in comparison.runs)
+    devices = _join(str(machine.get("device", "")) for machine in machines)
     parts += [devices] if devices else []
     return "; ".join(parts) + "."
+
+
+def _machine(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Versions and device, of the training (run.json) or of the evaluation (settings.json)."""
+    return record.get("conditions", {})
 
 
 def definitions(comparison: Comparison) -> list[str]:
@@ -68,7 +75,9 @@ def definitions(comparison: Comparison) -> list[str]:
 
 def _define(comparison: Comparison, column: Column) -> str:
     if column.heading.startswith("severity"):
-        return f"mean accuracy over the corruptions at {column.heading}"
+        one = len(comparison.corruptions) == 1
+        where = f"accuracy under {comparison.corruptions[0]}" if one else "mean accuracy over the corruptions"
+        return f"{where} at {column.heading}"
     return _DEFINITIONS[column.heading].format(grid=grid(comparison))
 
 

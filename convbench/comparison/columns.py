@@ -34,12 +34,17 @@ class Column:
     percent: bool = True
 
     def text(self, group: Group) -> str:
-        """The cell of `group`: mean with ± or interval, and "(k/n)" where only k of its n runs have the number."""
+        """The cell of `group`: mean with ± or interval, or with "(k/n)" where only k of its n runs have the number."""
         estimate = group.get(self.quantity)
         if estimate is None:
             return MISSING
-        of_runs = f" ({estimate.runs}/{len(group.runs)})" if estimate.runs < len(group.runs) else ""
-        return (percent(estimate) if self.percent else plain(estimate)) + of_runs
+        if estimate.runs < len(group.runs):
+            return f"{self.mean(estimate)} ({estimate.runs}/{len(group.runs)})"
+        return percent(estimate) if self.percent else plain(estimate)
+
+    def mean(self, estimate: Estimate) -> str:
+        """The mean alone, with the digits that this column shows."""
+        return mean_percent(estimate) if self.percent else number(estimate.mean)
 
 
 def accuracy_columns(comparison: Comparison) -> list[Column]:
@@ -59,8 +64,8 @@ def network_columns(comparison: Comparison) -> list[Column]:
     return _present(
         comparison,
         [
-            Column("layer norm", LARGEST_BARE, percent=False),
-            Column("composed", LARGEST_COMPOSED, percent=False),
+            Column("σ layer", LARGEST_BARE, percent=False),
+            Column("σ composed", LARGEST_COMPOSED, percent=False),
             Column("Lipschitz ≥", LIPSCHITZ_LOWER, percent=False),
             Column("Lipschitz ≤", LIPSCHITZ_UPPER, percent=False),
         ],
@@ -147,12 +152,8 @@ def best(groups: Sequence[Group], column: Column) -> set[int]:
         return set()
     top = (max if upward else min)(found.values(), key=lambda estimate: estimate.mean)
     # Two cells that show the same digits must not differ in their mark.
-    chosen = {place for place, estimate in found.items() if _mean(estimate, column) == _mean(top, column)}
+    chosen = {place for place, estimate in found.items() if column.mean(estimate) == column.mean(top)}
     return chosen if len(chosen) < len(found) else set()
-
-
-def _mean(estimate: Estimate, column: Column) -> str:
-    return mean_percent(estimate) if column.percent else number(estimate.mean)
 
 
 def _scientific(value: float, digits: int) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 from convbench.comparison.runs import Run
 from convbench.metrics.corruption_error import Condition
 
-# Of evaluation/settings.json: what decides which images were seen, and by which weights.
+# Of evaluation/settings.json: what decides which images were seen, and by which weights. Not `examples`, which has two
+# ways to ask for all images: the number of examples in the rows and the fingerprint say what was seen.
 _SETTINGS = {
-    "examples": "number of examples (examples)",
-    "seed": "seed of the corruptions",
+    "corruption_seed": "seed of the corruptions",
     "checkpoint": "checkpoint",
     "data_fingerprint": "fingerprint of the images",
+    "lipschitz_examples": "number of examples of the Lipschitz bounds",
 }
 _NAMED = 4  # missing corruptions that a note names before it counts
 
@@ -34,46 +35,32 @@ class Difference:
 def first_difference(runs: Sequence[Run]) -> Difference | None:
     """The first condition of measurement in which a run differs from the first run that states it.
 
-    Compared in this order: data set, split, examples, corruption seed, checkpoint, image fingerprint, then for each
-    condition that two runs share its number of examples, source and profile. What only one run states is no
+    Compared in this order: data set, split, corruption seed, checkpoint, fingerprint of the images, images of the
+    Lipschitz bounds, then for each condition that two runs share its number of examples, source and profile. What only one run states is no
     difference: a CSV alone knows no settings.
     """
-    stated: dict[tuple[object, ...], tuple[str, Any]] = {}
-    for key, words in _keys(runs):
-        for run in runs:
-            value = _value(run, key)
-            if value is None:
-                continue
-            first = stated.setdefault(key, (run.run_id, value))
-            if first[1] != value:
-                return Difference(words, first, (run.run_id, value))
+    stated = [(run.run_id, _stated(run)) for run in runs]
+    for key in dict.fromkeys(key for _, conditions in stated for key in conditions):
+        (first, value), *others = ((run_id, conditions[key]) for run_id, conditions in stated if key in conditions)
+        for other, other_value in others:
+            if other_value != value:
+                return Difference(key, (first, value), (other, other_value))
     return None
 
 
-def _keys(runs: Sequence[Run]) -> Iterable[tuple[tuple[object, ...], str]]:
-    yield ("row", "dataset"), "data set"
-    yield ("row", "split"), "split"
-    for name, words in _SETTINGS.items():
-        yield ("settings", name), words
-    conditions = dict.fromkeys(
-        (row.corruption, row.severity) for run in runs for row in run.rows if row.metric == "accuracy"
-    )
-    for corruption, severity in conditions:
-        where = "clean" if corruption == "none" else f"{corruption} severity {severity}"
-        for name, words in (("n", "number of examples"), ("source", "source"), ("profile", "profile")):
-            yield ("condition", corruption, severity, name), f"{words} ({where})"
-
-
-def _value(run: Run, key: tuple[object, ...]) -> Any:
-    if key[0] == "row":
-        return getattr(run.rows[0], str(key[1]))
-    if key[0] == "settings":
-        return run.settings.get(str(key[1]))
-    _, corruption, severity, name = key
+def _stated(run: Run) -> dict[str, Any]:
+    """The conditions of measurement that `run` states, by their words in a message."""
+    stated = {"data set": run.rows[0].dataset, "split": run.rows[0].split}
+    stated |= {words: run.settings[name] for name, words in _SETTINGS.items() if name in run.settings}
     for row in run.rows:
-        if (row.metric, row.attack, row.corruption, row.severity) == ("accuracy", "", corruption, severity):
-            return getattr(row, str(name))
-    return None
+        if row.metric == "accuracy" and not row.attack:
+            where = "clean" if row.corruption == "none" else f"{row.corruption} severity {row.severity}"
+            stated |= {
+                f"number of examples ({where})": row.n,
+                f"source ({where})": row.source,
+                f"profile ({where})": row.profile,
+            }
+    return stated
 
 
 def missing_conditions(run: Run, conditions: Iterable[Condition]) -> tuple[Condition, ...]:

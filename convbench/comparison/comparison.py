@@ -80,9 +80,12 @@ class Comparison:
         return f"{group.name}, {words}" if words else group.name
 
     def describe(self, settings: tuple[str, ...]) -> str:
-        """Settings in words: "label noise rate 0.4, split test"."""
-        pairs = zip(self.settings, settings, strict=True)
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in pairs)
+        """Settings in words: "label noise symmetric 0.4, epochs 25"."""
+        pairs = dict(zip(self.settings, settings, strict=True))
+        if {"label_noise", "label_noise_rate"} <= pairs.keys():
+            rate = pairs.pop("label_noise_rate")
+            pairs["label_noise"] += "" if pairs["label_noise"] == "none" else f" {rate}"
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in pairs.items())
 
     def baseline_of(self, group: Group) -> Group | None:
         """The baseline with the settings of `group`; None where no such run was made."""

@@ -21,7 +21,8 @@ _DIFFERENCES = (CLEAN, CORRUPTED)  # the columns followed by one with their diff
 def markdown_text(comparison: Comparison) -> str:
     """The whole comparison as GitHub-flavoured Markdown; the best value of a column is bold."""
     groups = comparison.groups
-    title = f"by {comparison.by.replace('_', ' ')}" if len(groups) > 1 else comparison.label(groups[0])
+    single = len(comparison.runs) == 1
+    title = f"of {groups[0].runs[0].run_id}" if single else f"by {comparison.by.replace('_', ' ')}"
     lines = [f"### convbench: robustness {_escape(title)}", ""]
     lines += _summary(comparison)
     lines += ["", *(f"> **Note:** {_escape(note)}  " for note in comparison.notes)]
@@ -39,7 +40,7 @@ def markdown_text(comparison: Comparison) -> str:
     if comparison.conditions:
         title = detail_title(comparison).capitalize()
         lines += ["", f"<details><summary>{title}</summary>", ""]
-        lines += _by_severity(comparison) if len(comparison.runs) == 1 else _details(comparison)
+        lines += _by_severity(comparison) if single else _details(comparison)
         lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # rich costs a fifth of a second: only rendering pays for it
 
 WIDTH = 80
 _GAP = 2
+_FOLDED = 14  # where the names of groups fold when they do not fit as they are
 
 
 def terminal_text(comparison: Comparison, *, width: int = WIDTH, styled: bool = False) -> str:
@@ -39,6 +40,9 @@ def terminal_text(comparison: Comparison, *, width: int = WIDTH, styled: bool = 
         file=text, width=min(width, WIDTH), force_terminal=styled, highlight=False, markup=False, emoji=False
     )
     single = len(comparison.runs) == 1
+    if single:
+        console.print(f"run {comparison.runs[0].run_id}", style="bold")
+        console.print()
     _summary(console, comparison, "accuracy, %", accuracy_columns(comparison))
     network = network_columns(comparison)
     if network:
@@ -51,46 +55,55 @@ def terminal_text(comparison: Comparison, *, width: int = WIDTH, styled: bool = 
         console.print(f"note: {note}", style="yellow")
     if comparison.notes:
         console.print()
-    lines = [caption.conditions(comparison), *caption.definitions(comparison)]
-    if not single:
-        lines.append(_baseline_and_marks(comparison))
+    lines = [caption.conditions(comparison), "; ".join(caption.definitions(comparison)) + "."]
+    if len(comparison.groups) > 1:
+        lines.append(f"Baseline: {comparison.baseline}. *: best of its column; no statement about significance.")
     for line in lines:
         console.print(line, style="dim")
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _baseline_and_marks(comparison: Comparison) -> str:
-    marks = "*: best of its column; no statement about significance"
-    return f"baseline: {comparison.baseline}. {marks}" if len(comparison.groups) > 1 else ""
+def _table(
+    console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int = WIDTH
+) -> None:
+    """Print a table whose first column is text that may fold, the others numbers that may not.
 
-
-def _table(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose first column is text that may fold, the others numbers that may not."""
+    A heading of a number folds beyond `longest` characters, where its numbers are not longer.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False,
-        pad_edge=False, padding=(0, _GAP, 0, 0), collapse_padding=True, header_style="",
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0), collapse_padding=True,
+        header_style="",
     )  # fmt: skip
-    table.add_column(headings[0], overflow="fold")
-    for heading in headings[1:]:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(headings[0], overflow="fold", min_width=len(headings[0]))
+    for place, heading in enumerate(headings[1:], start=1):
+        width = max(len(row[place]) for row in rows)
+        table.add_column(
+            heading, justify="right", overflow="fold", min_width=width, max_width=_column_width(heading, width, longest)
+        )
     for cells in rows:
         table.add_row(*(Text(cell, style="bold" if cell.endswith("*") else "") for cell in cells))
+    console.print(title, style="bold")
     console.print(table)
     console.print()
 
 
+def _column_width(heading: str, width: int, longest: int) -> int:
+    return max(width, min(len(heading), longest))
+
+
 def _summary(console: Console, comparison: Comparison, title: str, columns: list[Column]) -> None:
+    several = any(len(group.runs) > 1 for group in comparison.groups)
+    headings = [comparison.by, *(["runs"] if several else []), *(f"{column.heading} " for column in columns)]
     for settings, groups in comparison.blocks().items():
         where = comparison.describe(settings)
         rows = [
-            [group.name, str(len(group.runs)), *cells]
+            [group.name, *([str(len(group.runs))] if several else []), *cells]
             for group, cells in zip(groups, _cells(groups, columns), strict=True)
         ]
-        headings = [comparison.by, "runs", *(f"{column.heading} " for column in columns)]
         _table(console, f"{title} ({where})" if where else title, headings, rows)
 
 
@@ -110,17 +123,21 @@ def _details(console: Console, comparison: Comparison) -> None:
     """Rows are corruptions (or the severities of the only one), columns groups, in as many tables as fit."""
     columns = detail_columns(comparison)
     first_heading = "corruption" if len(comparison.corruptions) > 1 else ""
-    space = console.width - max(len(column.heading) for column in [*columns, Column(first_heading, CORRUPTED)]) - _GAP
+    space = console.width - max(len(first_heading), *(len(column.heading) for column in columns))
     for settings, groups in comparison.blocks().items():
         where = comparison.describe(settings)
         title = detail_title(comparison) + (f" ({where})" if where else "")
         cells = _cells(groups, columns)
-        widths = [
-            _GAP + max(map(len, [f"{group.name} ", *of_group])) for group, of_group in zip(groups, cells, strict=True)
-        ]
-        for first, last in _pages(widths, space):
+        numbers = [max(map(len, of_group)) for of_group in cells]
+        headings = [f"{group.name} " for group in groups]
+        for longest in (WIDTH, _FOLDED):
+            widths = [_GAP + _column_width(h, width, longest) for h, width in zip(headings, numbers, strict=True)]
+            pages = _pages(widths, space)
+            if len(pages) == 1:
+                break
+        for first, last in pages:
             rows = [[c.heading, *(cells[g][row] for g in range(first, last))] for row, c in enumerate(columns)]
-            _table(console, title, [first_heading, *(f"{group.name} " for group in groups[first:last])], rows)
+            _table(console, title, [first_heading, *headings[first:last]], rows, longest=longest)
 
 
 def _pages(widths: Sequence[int], space: int) -> list[tuple[int, int]]:

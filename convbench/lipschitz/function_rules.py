@@ -5,20 +5,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from convbench.lipschitz.activations import activation_slope
 from convbench.lipschitz.pooling import max_pool_bound, nonnegative_linear_bound
 
 _NONEXPANSIVE = {
-    "amax", "chunk", "clone", "contiguous", "detach", "double", "flatten", "float", "max_pool2d_identity", "movedim",
+    "amax", "chunk", "clone", "contiguous", "detach", "double", "flatten", "float", "movedim",
     "narrow", "permute", "pixel_shuffle", "pixel_unshuffle", "reshape", "split", "squeeze", "swapaxes", "to",
     "transpose", "type", "unflatten", "unsqueeze", "view",
 }  # fmt: skip
 _NONNEGATIVE = {"adaptive_avg_pool2d", "avg_pool2d", "expand", "mean", "repeat", "sum"}
 _DROPOUTS = {"alpha_dropout", "dropout", "dropout2d", "feature_alpha_dropout"}
-_KNOWN_MODULES = ("torch", "_operator", "operator", "math", "builtins", "_VariableFunctions")
+_KNOWN_MODULES = ("torch", "_operator", "operator", "builtins")
 
 
 def operation_name(target: Callable[..., Any] | str) -> str | None:
@@ -78,16 +76,8 @@ def _pads_constant(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
 
 
 def _scaling_bound(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> float | None:
-    """Of x * c and x / c for a constant c that doesn't enlarge x by broadcasting."""
+    """Of x * c and x / c for a constant c; the caller accounts for broadcasting of x."""
     if len(args) != 1 or kwargs:
         return None
     factor = torch.as_tensor(args[0], dtype=torch.float64).abs()
     return float(factor.max() if name == "mul" else 1 / factor.min()) if factor.numel() else math.inf
-
-
-def evaluate(target: Callable[..., Any] | str, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """Apply a traced function, or the tensor method of that name, to x."""
-    return getattr(x, target)(*args, **kwargs) if isinstance(target, str) else target(x, *args, **kwargs)
-
-
-assert F.relu.__module__.startswith("torch")  # what `operation_name` relies on

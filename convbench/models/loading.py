@@ -86,8 +86,9 @@ def _resolve(name: str, norm: str) -> Callable[[int, int], nn.Module]:
 
 
 def _input_channels(network: nn.Module, in_channels: int) -> int:
-    """Channels that the network takes, read from its first convolution; `in_channels` where there is none."""
+    """Channels that the network takes, 1 or 3, read from its first convolution; else `in_channels`."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            return module.in_channels
+        channels = getattr(module, "in_channels", None)
+        if isinstance(channels, int) and hasattr(module, "kernel_size"):
+            return channels if channels in (1, 3) else in_channels
     return in_channels

@@ -1,7 +1,8 @@
 """The 5-layer network of the mixture-normalization paper (Kalayeh and Shah 2019, arXiv:1806.02892).
 
 Layer sizes are those that public re-implementations give for "the architecture of the MN paper": four convolutions
-and one linear layer. The final average covers the whole feature map, so that other image sizes fit.
+and one linear layer, poolings padded (32 -> 16 -> 8 -> 4 pixels). The final average covers the whole feature map, so
+that other image sizes fit.
 """
 
 from torch import nn

@@ -1,8 +1,7 @@
 """VGG networks for small images (Simonyan and Zisserman 2015, arXiv:1409.1556).
 
-The convolutions of configurations A (11 layers) and D (16 layers). As usual for CIFAR, the global average of the
-last feature map and one linear layer replace the three fully connected layers; the average also lets 28-pixel
-images through, whose last feature map is empty after a fifth pooling, so that pooling is left out.
+The convolutions of configurations A (11 layers) and D (16 layers). As usual for CIFAR, a global average and one linear
+layer replace the last pooling and the three fully connected layers.
 """
 
 from torch import nn

@@ -8,11 +8,18 @@ steps, a relative epsilon, a bias added after the preconditioner, and padding, s
 kernels as in `nn.Conv2d`.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.common_types import _size_2_t
+
+from convbench.errors import ConfigError
+from convbench.norms.contract import NORMS, Norm
+from convbench.norms.preconditioner import gain, kernel_symbol, unit_kernels
+from convbench.norms.torus_filter import TorusFilter, filter_by_fft, full_grid, whole
 
 Pair = tuple[int, int]
 
@@ -45,7 +52,7 @@ class ConvNorm2d(nn.Module):
         as `nn.Conv2d` for `(N, Cin, H, W)`. A 1x1 kernel has a constant V, which goes into the weight.
     """
 
-    bias: nn.Parameter | None
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -93,8 +100,7 @@ class ConvNorm2d(nn.Module):
         )
         self._sides = (self._padding_sides(0), self._padding_sides(1))
         self.grad_through_v, self.eps_rel = grad_through_v, eps_rel
-        self.weight = conv.weight
-        self.register_parameter("bias", conv.bias)
+        self.weight, self.bias = conv.weight, conv.bias
         self.r = _depthwise(out_channels, self.kernel_size, r_init, factory) if affine else None
         self.bn = nn.BatchNorm2d(out_channels, **factory) if bn else None
 

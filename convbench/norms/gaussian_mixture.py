@@ -23,7 +23,7 @@ class Mixture(NamedTuple):
 
 
 class LogJoint(NamedTuple):
-    """`log(weight_k * N(x | mean_k, var_k)) = sum_c(square_kc * x^2 + linear_kc * x) + constant_k`, up to a constant."""
+    """`log(weight_k N(x | mean_k, var_k)) = sum_c(square_kc x^2 + linear_kc x) + constant_k`, up to a constant."""
 
     square_kc: Tensor
     linear_kc: Tensor

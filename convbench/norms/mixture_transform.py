@@ -88,7 +88,9 @@ class MixtureTransform(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  the decorator hides the parameter names
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x, resp, shift_c, mass_k, mean_kc, inv_std_kc, gain_k, gamma_c = ctx.saved_tensors
         layout: Layout = ctx.layout
         with torch.autocast(x.device.type, enabled=False):

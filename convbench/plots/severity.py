@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from convbench.comparison import Comparison, Group, Quantity, caption
 from convbench.comparison.quantities import CLEAN, severity_mean
-from convbench.plots.style import Point, draw_band, legend_below, line_style, new_figure, tidy_axes
+from convbench.plots.style import Point, draw_band, legend_outside, line_style, new_figure, tidy_axes
 
 _ACROSS = 5  # panels in a row: 15 corruptions make 3 × 5
 
@@ -29,7 +29,7 @@ def severity_figure(comparison: Comparison) -> Figure | None:
     axes.set_ylabel("accuracy, %")
     band = ", ± sd over runs" if any(len(group.runs) > 1 for group in comparison.groups) else ""
     axes.set_title(f"Mean accuracy over {_corruptions(comparison)}{band}", loc="left", fontsize=11)
-    legend_below(figure, handles)
+    legend_outside(figure, handles)
     return figure
 
 
@@ -59,7 +59,7 @@ def corruption_figure(comparison: Comparison) -> Figure | None:
         lowest.tick_params(labelbottom=True)
     figure.supxlabel("severity (0 = clean)", fontsize=10)
     figure.supylabel("accuracy, %", fontsize=10)
-    legend_below(figure, handles)
+    legend_outside(figure, handles, "outside upper center")  # under the panels is their common label
     return figure
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from convbench.comparison import Comparison, Group, Quantity
-from convbench.plots.style import Point, draw_band, legend_below, line_style, new_figure, tidy_axes
+from convbench.plots.style import Point, draw_band, legend_outside, line_style, new_figure, tidy_axes
 
 BARE, COMPOSED = "spectral_norm", "spectral_norm_composed"
 _LOG_FROM = 20.0  # largest over smallest value from which a linear axis hides the small ones
@@ -39,7 +39,7 @@ def spectrum_figure(comparison: Comparison) -> Figure | None:
             models = dict.fromkeys(run.rows[0].model for place in places for run in comparison.groups[place].runs)
             axes.set_title(", ".join(models), loc="right", fontsize=10)
     figure.axes[0].set_title("Largest singular value of each layer", loc="left", fontsize=11)
-    legend_below(figure, [*(drawn[place] for place in sorted(drawn)), *_legend_of_dashes(comparison)])
+    legend_outside(figure, [*(drawn[place] for place in sorted(drawn)), *_legend_of_dashes(comparison)])
     return figure
 
 

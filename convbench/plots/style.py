@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -63,11 +64,15 @@ def draw_band(axes: Axes, points: Sequence[Point], color: str) -> None:
         )
 
 
-def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """A legend under the axes, where it covers no line."""
+def legend_outside(
+    figure: Figure,
+    handles: Sequence[Line2D],
+    loc: Literal["outside lower center", "outside upper center"] = "outside lower center",
+) -> None:
+    """A legend under or over the axes, where it covers no line."""
     longest = max(len(str(handle.get_label())) for handle in handles)
     per_line = max(1, min(len(handles), int(figure.get_figwidth() * 11 / (longest + 8))))
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=per_line, frameon=False, fontsize=9)
+    figure.legend(handles=list(handles), loc=loc, ncols=per_line, frameon=False, fontsize=9)
 
 
 def save_figure(figure: Figure, path: Path | str) -> None:

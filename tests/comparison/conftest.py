@@ -67,8 +67,8 @@ def rows_of_run(
     return rows
 
 
-RECORD = {"versions": {"torch": "2.9.0"}, "device": "cpu"}
-SETTINGS = {"examples": 0, "seed": 0, "checkpoint": "best", "split": "test", "data_fingerprint": "f00d"}
+RECORD = {"conditions": {"versions": {"torch": "2.9.0"}, "device": "cpu"}}
+SETTINGS = {"examples": 0, "corruption_seed": 0, "checkpoint": "best", "split": "test", "data_fingerprint": "f00d"}
 
 
 @pytest.fixture

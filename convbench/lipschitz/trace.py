@@ -1,0 +1,78 @@
+"""A network as a graph of operations with the shape of each result, for one image at evaluation."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from convbench.errors import MetricNotDefinedError
+from convbench.lipschitz.module_rules import has_own_rule
+from convbench.spectral.operator import check_finite
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The graph of a copy of a network in float64, on the CPU, in evaluation mode.
+
+    Args:
+        graph: its operations; modules with a rule of their own aren't opened.
+        modules: by the target of `call_module` nodes.
+        shapes: of every node whose result is one tensor.
+        constants: the results that don't depend on the image.
+    """
+
+    graph: fx.Graph
+    modules: dict[str, nn.Module]
+    shapes: dict[fx.Node, tuple[int, ...]] = field(default_factory=dict)
+    constants: dict[fx.Node, Any] = field(default_factory=dict)
+
+
+def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
+    """Trace a copy of `model` and run it on one grey image of `image_shape` (C, H, W).
+
+    Raises:
+        MetricNotDefinedError: the forward pass takes decisions that a symbolic trace can't follow.
+        ValueError: a weight is NaN or infinite.
+    """
+    check_finite(model)
+    exact = copy.deepcopy(model).to(device="cpu", dtype=torch.float64).eval().requires_grad_(False)
+    try:
+        graph = _Tracer().trace(exact)
+    except Exception as error:  # tracing runs the model's own code, which may raise anything
+        reason = str(error).strip().partition("\n")[0]
+        raise MetricNotDefinedError(f"the network can't be traced symbolically: {reason}") from error
+    result = Trace(graph, dict(exact.named_modules()))
+    with torch.no_grad():
+        _Recorder(fx.GraphModule(exact, graph), result).run(torch.full((1, *image_shape), 0.5, dtype=torch.float64))
+    return result
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return has_own_rule(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Recorder(fx.Interpreter):
+    """Runs the graph, keeps shapes, and the values of what doesn't depend on the image."""
+
+    def __init__(self, module: fx.GraphModule, result: Trace) -> None:
+        super().__init__(module)
+        self._result = result
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        shapes, constants = self._result.shapes, self._result.constants
+        if isinstance(value, Tensor):
+            shapes[n] = tuple(value.shape)
+        depends = n.op in ("placeholder", "call_module") or any(source not in constants for source in n.all_input_nodes)
+        if not (depends and _holds_tensor(value)):  # sizes computed from the image are constants too
+            constants[n] = value
+        return value
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_tensor, value))
+    return isinstance(value, Tensor)
