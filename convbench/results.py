@@ -166,6 +166,8 @@ def read_correct(path: Path) -> np.ndarray:
     cell = read_json(path)
     try:
         packed = np.frombuffer(base64.b64decode(cell["correct"], validate=True), dtype=np.uint8)
+        if packed.size != -(-cell["n"] // 8):
+            raise ValueError(f"{packed.size} bytes for {cell['n']} images")
         return np.unpackbits(packed, count=cell["n"]).astype(bool)
     except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"{path} holds no correctness bits ({error}).") from None

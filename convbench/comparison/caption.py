@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from convbench.comparison.columns import Column, accuracy_columns, network_columns
-from convbench.comparison.comparability import list_conditions
+from convbench.comparison.comparability import list_conditions, severities_in_words
 from convbench.comparison.comparison import Comparison
+from convbench.config import SEVERITIES
 
 _DEFINITIONS = {
     "clean": "accuracy on the images as they are",
@@ -18,14 +19,21 @@ _DEFINITIONS = {
 }
 
 
+def corruptions_in_words(comparison: Comparison) -> str:
+    """The only corruption by its name, several by their number."""
+    corruptions = comparison.corruptions
+    return corruptions[0] if len(corruptions) == 1 else f"{len(corruptions)} corruptions"
+
+
 def grid(comparison: Comparison) -> str:
     """The conditions behind the mean corrupted accuracy: "15 corruptions × 5 severities"."""
     corruptions, severities = comparison.corruptions, comparison.severities
     if len(corruptions) * len(severities) != len(comparison.conditions):
         return f"{len(comparison.conditions)} conditions ({list_conditions(comparison.conditions)})"
-    names = corruptions[0] if len(corruptions) == 1 else f"{len(corruptions)} corruptions"
-    levels = f"severity {severities[0]}" if len(severities) == 1 else f"{len(severities)} severities"
-    return f"{names} × {levels}"
+    names = corruptions_in_words(comparison)
+    if len(severities) == len(SEVERITIES):
+        return f"{names} × {len(severities)} severities"
+    return f"{names} at severity {severities_in_words(severities)}"
 
 
 def conditions(comparison: Comparison) -> str:

@@ -140,13 +140,14 @@ def points(difference: float | None) -> str:
 def best(groups: Sequence[Group], column: Column) -> set[int]:
     """Which of `groups` have the best value of `column`: all that read the same; none where all do.
 
-    The direction is the metric's own, as registered; a metric without one has no best.
+    A group of which a run lacks the number does not take part. The direction is the metric's own, as registered; a
+    metric without one has no best.
     """
     upward = higher_is_better(column.quantity.metric)
     found = {
         place: estimate
         for place, group in enumerate(groups)
-        if (estimate := group.get(column.quantity)) is not None and not math.isnan(estimate.mean)
+        if (estimate := group.complete(column.quantity)) is not None and not math.isnan(estimate.mean)
     }
     if upward is None or len(found) < 2:
         return set()
@@ -157,5 +158,7 @@ def best(groups: Sequence[Group], column: Column) -> set[int]:
 
 
 def _scientific(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
     mantissa, exponent = f"{value:.{digits}e}".split("e")
     return f"{mantissa}e{int(exponent)}"

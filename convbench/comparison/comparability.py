@@ -35,9 +35,9 @@ class Difference:
 def first_difference(runs: Sequence[Run]) -> Difference | None:
     """The first condition of measurement in which a run differs from the first run that states it.
 
-    Compared in this order: data set, split, corruption seed, checkpoint, fingerprint of the images, images of the
-    Lipschitz bounds, then for each condition that two runs share its number of examples, source and profile. What only one run states is no
-    difference: a CSV alone knows no settings.
+    Compared in this order: data set, split, the evaluation settings, then for each condition that two runs share its
+    number of examples, source and profile. What only one run states is no difference: a CSV alone
+    knows no settings.
     """
     stated = [(run.run_id, _stated(run)) for run in runs]
     for key in dict.fromkeys(key for _, conditions in stated for key in conditions):
@@ -70,16 +70,17 @@ def missing_conditions(run: Run, conditions: Iterable[Condition]) -> tuple[Condi
 
 
 def list_conditions(conditions: Iterable[Condition]) -> str:
-    """Conditions in words: "fog 1, 2 and 5; snow 3"; more than a few corruptions are counted."""
+    """Conditions in words: "fog 1-5; snow 3"; corruptions beyond a few are counted."""
     named = [
-        f"{corruption} {_ranges([severity for _, severity in group])}"
+        f"{corruption} {severities_in_words([severity for _, severity in group])}"
         for corruption, group in groupby(conditions, key=lambda condition: condition[0])
     ]
     more = len(named) - _NAMED
-    return "; ".join(named[:_NAMED]) + (f"; and {more} more corruptions" if more > 0 else "")
+    return "; ".join(named[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _ranges(severities: list[int]) -> str:
-    if len(severities) > 2 and severities == list(range(severities[0], severities[-1] + 1)):
+def severities_in_words(severities: Sequence[int]) -> str:
+    """Ascending severities: "1-5", or "1, 3"."""
+    if len(severities) > 2 and list(severities) == list(range(severities[0], severities[-1] + 1)):
         return f"{severities[0]}-{severities[-1]}"
     return ", ".join(map(str, severities))

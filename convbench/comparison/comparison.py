@@ -34,6 +34,11 @@ class Group:
         """The estimate of `quantity`, or None where no run has it."""
         return self.estimates.get(quantity)
 
+    def complete(self, quantity: Quantity) -> Estimate | None:
+        """The estimate of `quantity` over all runs of the group; None where one of them lacks it."""
+        found = self.get(quantity)
+        return found if found is not None and found.runs == len(self.runs) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -93,9 +98,9 @@ class Comparison:
         return next((other for other in alike if other.name == self.baseline), None)
 
     def difference(self, group: Group, quantity: Quantity) -> float | None:
-        """The mean of `group` minus that of its baseline; None for the baseline itself or without both numbers."""
+        """The mean of `group` minus that of its baseline; None for the baseline itself, or where a run lacks it."""
         base = self.baseline_of(group)
-        ours, theirs = group.get(quantity), base.get(quantity) if base else None
+        ours, theirs = group.complete(quantity), base.complete(quantity) if base else None
         if base is group or ours is None or theirs is None:
             return None
         return ours.mean - theirs.mean

@@ -62,17 +62,13 @@ def tidy_text(comparison: Comparison) -> str:
 
 def _relative_mce(comparison: Comparison, group: Group, base: Group | None) -> float | None:
     """Of the mean accuracies: relative mCE is linear in them, so this is the mean over the runs too."""
-    if base is None or not (_complete(group) and _complete(base)):
+    mean = Quantity("mean_ce", ALL, ALL)
+    if base is None or group.complete(mean) is None or base.complete(mean) is None:
         return None
     try:
         return relative_mce(_accuracies(group), _accuracies(base), comparison.conditions)
     except (MetricNotDefinedError, NotComparableError):
         return None
-
-
-def _complete(group: Group) -> bool:
-    mean_ce = group.get(Quantity("mean_ce", ALL, ALL))
-    return mean_ce is not None and mean_ce.runs == len(group.runs)
 
 
 def _accuracies(group: Group) -> dict[Condition, float]:

@@ -20,7 +20,7 @@ _KNOWN_MODULES = ("torch", "_operator", "operator", "builtins")
 
 
 def operation_name(target: Callable[..., Any] | str) -> str | None:
-    """The name by which rules are found: `iadd`, `add_`, `__add__` -> `add`; None for a function that isn't PyTorch's."""
+    """The name by which rules are found: `iadd`, `add_`, `__add__` -> `add`; None for functions not PyTorch's."""
     if not isinstance(target, str):
         module = getattr(target, "__module__", None) or "torch"
         if module.partition(".")[0] not in _KNOWN_MODULES:

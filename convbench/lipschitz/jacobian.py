@@ -2,7 +2,7 @@
 
 Where f is differentiable, ||J_f(x)||_2 at any x is at most the Lipschitz constant. For K logits J is K x D: K
 vector-Jacobian products give it exactly, and its norm is a K x K eigenproblem. Many classes are iterated instead, and
-the value stays below. (ReLU networks are differentiable almost everywhere; on a kink PyTorch's choice of slope is used.)
+the value stays below. (ReLU networks are differentiable almost everywhere; on a kink PyTorch chooses the slope.)
 """
 
 import copy
@@ -83,9 +83,7 @@ def _jacobian_norms(model: nn.Module, images: Tensor, exact: int) -> Tensor:
 
 
 def _norms_by_rows(logits: Tensor, x: Tensor) -> Tensor:
-    rows = [
-        torch.autograd.grad(logits[:, k].sum(), x, retain_graph=True)[0].flatten(1) for k in range(logits.shape[1])
-    ]
+    rows = [torch.autograd.grad(logits[:, k].sum(), x, retain_graph=True)[0].flatten(1) for k in range(logits.shape[1])]
     jacobian = torch.stack(rows, 1).double()
     if not torch.isfinite(jacobian).all():
         return torch.full((len(x),), torch.nan, dtype=torch.float64)

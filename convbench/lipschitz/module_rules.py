@@ -8,8 +8,8 @@ from torch import nn
 from convbench.lipschitz.activations import activation_slope
 from convbench.lipschitz.pooling import max_pool_bound, nonnegative_linear_bound
 from convbench.models.standardize import Standardize
-from convbench.norms.mixture import MixtureNorm2d
-from convbench.spectral.norm import spectral_norm
+from convbench.norms import ConvNorm2d, MixtureNorm2d
+from convbench.spectral.norm import spectral_upper
 from convbench.spectral.stages import is_batch_norm, is_convolution
 
 Shape = tuple[int, ...]
@@ -63,7 +63,7 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Tanh: "tanh",
     nn.Tanhshrink: "tanhshrink",
 }
-_OWN = (Standardize, MixtureNorm2d)
+_OWN = (Standardize, MixtureNorm2d, ConvNorm2d)
 
 
 def has_own_rule(module: nn.Module) -> bool:
@@ -89,7 +89,7 @@ def module_bound(module: nn.Module, input_shape: Shape) -> float | None:
         return math.inf
     if is_affine_layer(module):
         size = input_shape[1:] if len(input_shape) == 4 else input_shape[-1:]
-        return spectral_norm(module, size).upper
+        return spectral_upper(module, size)
     name = _ACTIVATIONS.get(type(module))
     if name is not None:
         parameter = getattr(module, "negative_slope", getattr(module, "alpha", None))
@@ -105,7 +105,12 @@ def module_bound(module: nn.Module, input_shape: Shape) -> float | None:
 
 def is_affine_layer(module: nn.Module) -> bool:
     """Whether the spectral norm of `module` is its Lipschitz constant."""
-    return type(module).forward is nn.Linear.forward or is_convolution(module) or is_batch_norm(module)
+    return (
+        type(module).forward is nn.Linear.forward
+        or isinstance(module, ConvNorm2d)
+        or is_convolution(module)
+        or is_batch_norm(module)
+    )
 
 
 def standardize_bound(module: Standardize) -> float:

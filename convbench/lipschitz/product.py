@@ -14,7 +14,7 @@ from convbench.errors import MetricNotDefinedError
 from convbench.lipschitz.function_rules import operation_name, unary_bound
 from convbench.lipschitz.module_rules import module_bound
 from convbench.lipschitz.trace import Trace, trace
-from convbench.spectral.norm import spectral_norm
+from convbench.spectral.norm import spectral_upper
 from convbench.spectral.stages import is_batch_norm, is_convolution
 
 
@@ -46,6 +46,8 @@ def lipschitz_upper_product(model: nn.Module, image_shape: tuple[int, int, int])
             if bounds:
                 raise MetricNotDefinedError("the network takes more than one input")
             bounds[node] = 1.0
+        elif _folded_into(node, traced) is not None:
+            continue  # counted with the batch normalization that follows
         elif node.op == "call_module":
             bounds[node] = _through_module(node, traced, bounds)
         else:
@@ -59,10 +61,10 @@ def _through_module(node: fx.Node, traced: Trace, bounds: dict[fx.Node, float]) 
     if len(node.all_input_nodes) != 1 or node.all_input_nodes[0] not in traced.shapes:
         raise MetricNotDefinedError(f"no Lipschitz rule for {type(module).__name__} '{name}' with several inputs")
     source = node.all_input_nodes[0]
-    before = traced.modules.get(str(source.target)) if source.op == "call_module" else None
-    if is_batch_norm(module) and before is not None and is_convolution(before) and len(source.users) == 1:
+    if _folded_into(source, traced) is node:
+        convolution = traced.modules[str(source.target)]
         source = source.all_input_nodes[0]
-        constant = spectral_norm(nn.Sequential(before, module), traced.shapes[source][1:]).upper
+        constant = spectral_upper(nn.Sequential(convolution, module), traced.shapes[source][1:])
     else:
         constant = module_bound(module, traced.shapes[source])
     if constant is None:
@@ -70,10 +72,19 @@ def _through_module(node: fx.Node, traced: Trace, bounds: dict[fx.Node, float]) 
     return _times(constant, bounds[source])
 
 
+def _folded_into(node: fx.Node, traced: Trace) -> fx.Node | None:
+    """The batch normalization that alone takes the output of a convolution; None for any other node."""
+    if node.op != "call_module" or not is_convolution(traced.modules[str(node.target)]) or len(node.users) != 1:
+        return None
+    user = next(iter(node.users))
+    folds = user.op == "call_module" and is_batch_norm(traced.modules[str(user.target)])
+    return user if folds else None
+
+
 def _through_function(node: fx.Node, traced: Trace, bounds: dict[fx.Node, float]) -> float:
     name = operation_name(node.target)
     sources = [source for source in node.all_input_nodes if source not in traced.constants]
-    if name in ("cat", "stack") and isinstance(node.args[0], list | tuple):
+    if name in ("cat", "stack") and node.args and isinstance(node.args[0], list | tuple):
         return math.hypot(*(bounds[part] for part in node.args[0] if isinstance(part, fx.Node)))
     if name in ("add", "sub") and not node.kwargs:
         terms = [part for part in node.args if part in sources]  # x + x is two terms

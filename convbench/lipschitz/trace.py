@@ -44,8 +44,13 @@ def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
         reason = str(error).strip().partition("\n")[0]
         raise MetricNotDefinedError(f"the network can't be traced symbolically: {reason}") from error
     result = Trace(graph, dict(exact.named_modules()))
-    with torch.no_grad():
-        _Recorder(fx.GraphModule(exact, graph), result).run(torch.full((1, *image_shape), 0.5, dtype=torch.float64))
+    image = torch.full((1, *image_shape), 0.5, dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            _Recorder(fx.GraphModule(exact, graph), result).run(image)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise MetricNotDefinedError(f"the network can't be applied to a float64 image: {reason}") from error
     return result
 
 

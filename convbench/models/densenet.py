@@ -8,6 +8,7 @@ output and that of the convolution are in different places here, so they are app
 import torch
 from torch import nn
 
+from convbench.errors import ConfigError
 from convbench.models.contract import MODELS
 from convbench.models.convolution import conv2d
 from convbench.norms import Norm
@@ -37,6 +38,8 @@ class DenseLayer(nn.Module):
 @MODELS.register("densenet40", reference="Huang et al. 2017, arXiv:1608.06993")
 def densenet40(norm: Norm, num_classes: int, in_channels: int = 3, *, growth: int = 12) -> nn.Module:
     """Densely connected network of 40 layers, growth 12, without bottleneck and compression."""
+    if growth < 1:
+        raise ConfigError(f"model 'densenet40': growth must be at least 1, got {growth}.")
     channels = 16
     layers: list[nn.Module] = [norm.on_conv(conv2d(norm, in_channels, channels, 3))]
     for block in range(3):

@@ -55,13 +55,15 @@ def build_model(
 
 
 def check_model(name: str, norm: str = "bn") -> None:
-    """Raise the `ConfigError` that `build_model` would raise for these names, without building.
+    """Raise the `ConfigError` that `build_model` would raise for these names and options.
 
-    A user's file is imported, to see its factory and whether it takes a norm.
+    A user's file is imported, to see its factory and whether it takes a norm; the factory is not called.
     """
     _resolve(name, norm)
     if is_user_file(name):
         check_user_file(name, takes_norm=norm != NATIVE)
+    elif not name.startswith(TORCHVISION_PREFIX):
+        build_model(name, norm)  # milliseconds for most; only building sees an option out of its range
 
 
 def _resolve(name: str, norm: str) -> Callable[[int, int], nn.Module]:

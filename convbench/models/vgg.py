@@ -21,7 +21,7 @@ def _vgg(
     norm: Norm, stages: tuple[tuple[int, ...], ...], num_classes: int, in_channels: int, dropout: float
 ) -> nn.Module:
     if not 0 <= dropout < 1:
-        raise ConfigError(f"dropout must be at least 0 and below 1, got {dropout}.")
+        raise ConfigError(f"model 'vgg': dropout must be at least 0 and below 1, got {dropout}.")
     layers: list[nn.Module] = []
     channels = in_channels
     for index, widths in enumerate(stages):

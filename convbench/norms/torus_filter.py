@@ -83,73 +83,91 @@ def filter_by_fft(x: Tensor, gain: Tensor, torus: Pair, source: Window, target: 
 
 
 def _filter_by_axis(x: Tensor, gain: Tensor, torus: Pair, source: Window, target: Window) -> Tensor:
-    rows, cols = torus
-    even, odd = _even_and_odd(gain, torus)
-    spectrum = x @ _hartley(cols, source[1], x.dtype)
-    spectrum = _left(_hartley(rows, source[0], x.dtype).t(), spectrum)
-    mirrored = spectrum.flip((-2, -1)).mul_(odd)
+    (rows, cols), last = torus, _is_channels_last(x)
+    straight = gain.flatten(-2)[..., _half_grid_index(torus, True, 1, gain.device)]
+    crossed = gain.flatten(-2)[..., _half_grid_index(torus, True, -1, gain.device)]
+    even, odd = (straight + crossed) / 2, (straight - crossed) / 2
+    axes = (-2, -1)
+    if last:
+        x, even, odd, axes = x.movedim(1, -1), _channels_to_end(even), _channels_to_end(odd), (-3, -2)
+    spectrum = _along_cols(_hartley(cols, source[1], x.dtype).t(), x, last)
+    spectrum = _along_rows(_hartley(rows, source[0], x.dtype).t(), spectrum, last)
+    mirrored = spectrum.flip(axes).mul_(odd)
     spectrum = spectrum.mul_(even).sub_(mirrored)
-    y = _left(_hartley(rows, target[0], x.dtype), spectrum)
-    return y @ _hartley(cols, target[1], x.dtype).t()
+    y = _along_rows(_hartley(rows, target[0], x.dtype), spectrum, last)
+    y = _along_cols(_hartley(cols, target[1], x.dtype), y, last)
+    return y.movedim(-1, 1) if last else y
 
 
 def _filter_by_matrix(x: Tensor, gain: Tensor, torus: Pair, source: Window, target: Window) -> Tensor:
-    spectrum = x.flatten(-2) @ _hartley_2d(torus, source, x.dtype)
-    spectrum = spectrum.mul_(full_grid(gain, torus).flatten(-2))
-    y = spectrum @ _hartley_2d(torus, target, x.dtype).t()
-    return y.unflatten(-1, (len(target[0]), len(target[1])))
+    analysis, synthesis = _hartley_2d(torus, source, x.dtype), _hartley_2d(torus, target, x.dtype)
+    gain, shape = full_grid(gain, torus).flatten(-2), (len(target[0]), len(target[1]))
+    if _is_channels_last(x):
+        spectrum = _left(analysis.t(), x.movedim(1, -1).flatten(1, 2)).mul_(gain.t())
+        return _left(synthesis, spectrum).unflatten(1, shape).movedim(-1, 1)
+    return ((x.flatten(-2) @ analysis).mul_(gain) @ synthesis.t()).unflatten(-1, shape)
 
 
 def full_grid(gain: Tensor, torus: Pair) -> Tensor:
     """An even gain on all N1 x N2 frequencies, from the half grid."""
-    return gain.flatten(-2)[..., _half_grid_index(torus, _natural(torus[0]), _natural(torus[1]), gain.device)]
+    return gain.flatten(-2)[..., _half_grid_index(torus, False, 1, gain.device)]
 
 
-def _even_and_odd(gain: Tensor, torus: Pair) -> tuple[Tensor, Tensor]:
-    row, col = _mirrored(torus[0]), _mirrored(torus[1])
-    flat = gain.flatten(-2)
-    straight = flat[..., _half_grid_index(torus, row, col, gain.device)]
-    crossed = flat[..., _half_grid_index(torus, row, tuple(-f for f in col), gain.device)]
-    return (straight + crossed) / 2, (straight - crossed) / 2
+def _along_rows(matrix: Tensor, x: Tensor, channels_last: bool) -> Tensor:
+    """The product with the axis of rows, of `(N, C, rows, cols)` or `(N, rows, cols, C)`."""
+    if channels_last:
+        return _left(matrix, x.flatten(2)).unflatten(2, x.shape[2:])
+    return _left(matrix, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def _along_cols(matrix: Tensor, x: Tensor, channels_last: bool) -> Tensor:
+    if channels_last:
+        return _left(matrix, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return x @ matrix.t()
 
 
 def _left(matrix: Tensor, x: Tensor) -> Tensor:
-    """`matrix @ x` on the last two axes; a batched product is faster here than `matmul`, which would copy x."""
-    flat = x.flatten(0, -3)
-    return torch.bmm(matrix.expand(len(flat), -1, -1), flat).unflatten(0, x.shape[:-2])
+    """`matrix @ x[n]` for each n; `matmul` would first copy x to another order."""
+    return torch.bmm(matrix.expand(len(x), -1, -1), x)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.stride(1) == 1 and x.shape[1] > 1
+
+
+def _channels_to_end(gain: Tensor) -> Tensor:
+    return gain.movedim(0, -1).contiguous()
 
 
 def _slice(positions: range) -> slice:
     return slice(positions.start, positions.stop, positions.step)
 
 
-def _natural(size: int) -> tuple[int, ...]:
-    return tuple(range(size))
-
-
-def _mirrored(size: int) -> tuple[int, ...]:
+def _mirrored(size: int) -> list[int]:
     """All frequencies, ordered so that the mirror image of the list negates them.
 
     The frequencies 0 and N/2 are their own negatives; with N even they end up opposite each other, which does no
     harm, because `odd` is zero there.
     """
-    half = tuple(range(1, (size + 1) // 2))
-    ends = (size // 2,) if size % 2 == 0 else ()
-    start = (0,) if size % 2 == 0 else ()
-    middle = (0,) if size % 2 else ()
-    return start + half + middle + tuple(-f for f in reversed(half)) + ends
+    half = list(range(1, (size + 1) // 2))
+    opposite = [-f for f in reversed(half)]
+    return [*half, 0, *opposite] if size % 2 else [0, *half, *opposite, size // 2]
 
 
 # The tables below are constants of the arguments, not of any weights: they cannot go stale.
 
 
 @lru_cache(maxsize=64)
-def _half_grid_index(torus: Pair, row: tuple[int, ...], col: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where `rfft2` keeps the frequencies (row, col), or their negatives if it keeps only those."""
-    f1, f2 = torch.tensor(row)[:, None] % torus[0], torch.tensor(col) % torus[1]
-    stored = f2 <= torus[1] // 2
-    f1, f2 = torch.where(stored, f1, -f1 % torus[0]), torch.where(stored, f2, torus[1] - f2)
-    return (f1 * (torus[1] // 2 + 1) + f2).to(device)
+def _half_grid_index(torus: Pair, mirrored: bool, sign: int, device: torch.device) -> Tensor:
+    """Where `rfft2` keeps the frequencies (a, sign * b), or their negatives if it keeps only those.
+
+    a and b run through all frequencies in their natural order, or `_mirrored`.
+    """
+    a, b = (torch.tensor(_mirrored(size)) if mirrored else torch.arange(size) for size in torus)
+    a, b = a[:, None] % torus[0], sign * b % torus[1]
+    stored = b <= torus[1] // 2
+    a, b = torch.where(stored, a, -a % torus[0]), torch.where(stored, b, torus[1] - b)
+    return (a * (torus[1] // 2 + 1) + b).to(device)
 
 
 def _cas(turns: Tensor, size: int, dtype: torch.dtype) -> Tensor:

@@ -28,7 +28,7 @@ def severity_figure(comparison: Comparison) -> Figure | None:
     axes.set_xlabel("severity (0 = clean)")
     axes.set_ylabel("accuracy, %")
     band = ", ± sd over runs" if any(len(group.runs) > 1 for group in comparison.groups) else ""
-    axes.set_title(f"Mean accuracy over {_corruptions(comparison)}{band}", loc="left", fontsize=11)
+    axes.set_title(f"Mean accuracy over {caption.corruptions_in_words(comparison)}{band}", loc="left", fontsize=11)
     legend_outside(figure, handles)
     return figure
 
@@ -91,7 +91,3 @@ def _points(group: Group, course: list[tuple[int, Quantity]]) -> list[Point]:
 
 def _label_severities(axes: Axes, comparison: Comparison) -> None:
     axes.set_xticks([0, *comparison.severities])
-
-
-def _corruptions(comparison: Comparison) -> str:
-    return caption.grid(comparison).partition(" ×")[0]

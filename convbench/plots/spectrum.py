@@ -1,5 +1,6 @@
 """The largest singular value of every layer, in the order of the layers: bare, and with its normalization."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -83,9 +84,10 @@ def _legend_of_dashes(comparison: Comparison) -> list[Line2D]:
 
 def _finish(axes: Axes, layers: Sequence[str]) -> None:
     values = (value for line in axes.get_lines() for value in np.asarray(line.get_ydata(), dtype=float))
-    positive = [value for value in values if value > 0]
+    positive = [value for value in values if 0 < value < math.inf]
     if positive and max(positive) / min(positive) > _LOG_FROM:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
     step = -(-len(layers) // _LABELS)
     axes.set_xticks(range(0, len(layers), step), layers[::step], rotation=90, fontsize=8)
     axes.set_xlabel("layer, from input to output")

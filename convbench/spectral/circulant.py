@@ -19,11 +19,13 @@ _CHUNK_BYTES = 8 * 2**20
 
 
 def circular_norm(symbol: Symbol, grid: tuple[int, int]) -> float:
-    """The exact norm of the circular convolution whose output has `grid` pixels: max over (2 pi / grid) Z^2 of ||K||."""
+    """The exact norm of a circular convolution with `grid` output pixels: max of ||K|| over (2 pi / grid) Z^2."""
     return _grid_norm(symbol, _frequencies(grid, (0.0, 0.0)))[0]
 
 
-def toeplitz_upper(symbol: Symbol, input_size: Sequence[int], output_size: Sequence[int], stride: Sequence[int]) -> float:
+def toeplitz_upper(
+    symbol: Symbol, input_size: Sequence[int], output_size: Sequence[int], stride: Sequence[int]
+) -> float:
     """A certified upper bound of the norm of the zero-padded convolution, the smallest over four twisted circulants.
 
     ||T||_2 <= min over delta of max over w in delta + (2 pi / M) Z^2 of ||K(w)||_2, delta in {0, pi / M} per axis (the
@@ -42,7 +44,7 @@ def toeplitz_upper(symbol: Symbol, input_size: Sequence[int], output_size: Seque
         for n, out, s, lo, hi in zip(input_size, output_size, stride, low, high, strict=True)
     ]
     best, peak = math.inf, None
-    for twist in product((0.0, 1.0), repeat=2):
+    for twist in product((0.0, 1.0), (0.0, 1.0)):
         frequencies = _frequencies((grid[0], grid[1]), twist)
         if peak is not None:  # the peaks of all twists are near each other: a bad twist is given up at once
             away = (frequencies - peak + math.pi).remainder(2 * math.pi) - math.pi
@@ -51,6 +53,11 @@ def toeplitz_upper(symbol: Symbol, input_size: Sequence[int], output_size: Seque
         if value < best:
             best, peak = value, where
     return best * (1 + ROUNDING)
+
+
+def chunk_length(symbol: Symbol) -> int:
+    """How many frequencies to treat at once: fresh pages of large temporaries cost more than the arithmetic."""
+    return max(1, _CHUNK_BYTES // (16 * symbol.taps[0].numel()))
 
 
 def _frequencies(grid: tuple[int, int], twist: tuple[float, float]) -> Tensor:
@@ -65,9 +72,8 @@ def _frequencies(grid: tuple[int, int], twist: tuple[float, float]) -> Tensor:
 
 def _grid_norm(symbol: Symbol, frequencies: Tensor, give_up_above: float = math.inf) -> tuple[float, Tensor]:
     """The largest ||K|| and where; ends early, once it is above `give_up_above`."""
-    chunk = max(1, _CHUNK_BYTES // (16 * symbol.taps[0].numel()))
     best, where = 0.0, frequencies[0]
-    for part in frequencies.split(chunk):
+    for part in frequencies.split(chunk_length(symbol)):
         value, index = symbol.norms(part).max(0)
         if float(value) > best:
             best, where = float(value), part[index]

@@ -60,6 +60,11 @@ class Geometry:
         )
 
 
+def image_size(shape: tuple[int, ...]) -> Pair:
+    """(H, W) of a shape that ends with them."""
+    return shape[-2], shape[-1]
+
+
 def geometry_of(conv: nn.Conv2d | nn.ConvTranspose2d, input_size: Pair, output_size: Pair) -> Geometry:
     """The sizes of `conv` between an input and an output of the given (H, W)."""
     kernel, dilation = cast(Pair, conv.kernel_size), cast(Pair, conv.dilation)

@@ -72,4 +72,4 @@ def _bidiagonal_norm(alphas: list[float], betas: list[float]) -> float:
     diagonal = a**2
     diagonal[1:] += b**2
     # 'sterf' (QR without vectors): bisection ('stebz') fails on these matrices
-    return scale * float(np.sqrt(eigvalsh_tridiagonal(diagonal, a[:-1] * b, lapack_driver="sterf")[-1]))
+    return float(scale * np.sqrt(eigvalsh_tridiagonal(diagonal, a[:-1] * b, lapack_driver="sterf")[-1]))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convbench.spectral.circulant import ROUNDING
-from convbench.spectral.convolution import exact_norm
+from convbench.spectral.convolution import exact_norm, image_size
 from convbench.spectral.dense import DENSE_LIMIT, dense_norm, matrix_norm
 from convbench.spectral.lanczos import golub_kahan_norm
 from convbench.spectral.operator import LinearMap, check_finite
@@ -61,23 +61,29 @@ def spectral_norm(
     convolution (`convbench.spectral.circulant`), usually within 1 % for inputs of 14 pixels or more.
     """
     check_finite(layer)
-    if type(layer).forward is nn.Linear.forward:
+    if isinstance(layer, nn.Linear) and type(layer).forward is nn.Linear.forward:
         value, upper, method = matrix_norm(layer.weight, tol, dense_limit)
         return SpectralNorm(value, value * (1 - ROUNDING), upper, method)
     if is_batch_norm(layer):
         return _exact(float(batch_norm_gain(layer).abs().max()), "diagonal")
     operator = LinearMap(layer, _input_shape(layer, input_size))
-    stages = stages_of(operator.module)
-    if len(stages) == 1 and is_convolution(stages[0].module):
-        exact = exact_norm(stages[0], operator.input_shape[-2:], operator.output_shape[-2:])
-        if exact is not None:
-            return _exact(exact, "symbol")
-    if min(operator.input_dim, operator.output_dim) <= dense_limit:
-        return _exact(dense_norm(operator), "dense")
+    exact = _exact_norm(operator, dense_limit)
+    if exact is not None:
+        return exact
     value, converged = golub_kahan_norm(operator, tol)
     upper = certified_upper(operator.module, operator.input_shape)
     method = "Lanczos, circulant" if converged else "Lanczos (tolerance not reached), circulant"
     return SpectralNorm(value, value * (1 - ROUNDING), upper, method)
+
+
+def spectral_upper(layer: nn.Module, input_size: tuple[int, ...], *, dense_limit: int = DENSE_LIMIT) -> float:
+    """The `upper` of `spectral_norm` alone, without the iteration for the value; arguments and errors as there."""
+    check_finite(layer)
+    if is_batch_norm(layer) or isinstance(layer, nn.Linear):
+        return spectral_norm(layer, input_size, dense_limit=dense_limit).upper
+    operator = LinearMap(layer, _input_shape(layer, input_size))
+    exact = _exact_norm(operator, dense_limit)
+    return certified_upper(operator.module, operator.input_shape) if exact is None else exact.upper
 
 
 def kernel_matrix_norm(layer: nn.Module) -> float:
@@ -92,6 +98,18 @@ def kernel_matrix_norm(layer: nn.Module) -> float:
     if isinstance(layer, nn.ConvTranspose2d):
         weight = weight.transpose(0, 1)
     return matrix_norm(weight.flatten(1))[0]
+
+
+def _exact_norm(operator: LinearMap, dense_limit: int) -> SpectralNorm | None:
+    """From the symbol or from the Gram matrix, where one of them is exact and small enough."""
+    stages = stages_of(operator.module)
+    if len(stages) == 1 and is_convolution(stages[0].module):
+        value = exact_norm(stages[0], image_size(operator.input_shape), image_size(operator.output_shape))
+        if value is not None:
+            return _exact(value, "symbol")
+    if min(operator.input_dim, operator.output_dim) <= dense_limit:
+        return _exact(dense_norm(operator), "dense")
+    return None
 
 
 def _exact(value: float, method: str) -> SpectralNorm:

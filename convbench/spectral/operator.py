@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from convbench.errors import MetricNotDefinedError
+from convbench.norms.convnorm import ConvNorm2d
+from convbench.spectral.stages import is_batch_norm, is_convolution, parts_of
 
 _AFFINITY_TOLERANCE = 1e-8  # of float64 arithmetic through an FFT; a nonlinear module is off by 1e-2 or more
 _SEED = 0
@@ -45,6 +47,8 @@ class LinearMap:
     def __init__(self, module: nn.Module, input_shape: tuple[int, ...]) -> None:
         check_finite(module)
         self.module = copy.deepcopy(module).to(device="cpu", dtype=torch.float64).eval().requires_grad_(False)
+        if all(map(_is_shifted_linear, parts_of(self.module))):
+            _remove_shifts(self.module)
         self.input_shape = input_shape
         try:
             with torch.no_grad():
@@ -54,7 +58,7 @@ class LinearMap:
                 f"{type(module).__name__} can't be applied to an input of shape {input_shape}: {error}"
             ) from None
         self.output_shape = tuple(self._offset.shape[1:])
-        self._check_affine(type(module).__name__)
+        self._check_affine(_described(module))
         self._graph = self._record(1)  # most adjoints are of one vector: its graph is built once
 
     @property
@@ -70,7 +74,11 @@ class LinearMap:
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """A x for a batch of inputs: `(N, *input_shape)` -> `(N, *output_shape)`."""
-        return self.module(x) - self._offset
+        if not self._offset.any():
+            return self.module(x)
+        norm = x.flatten(1).norm(dim=1).view(-1, *(1 for _ in self.input_shape))
+        norm = torch.where(norm > 0, norm, 1.0)  # a short x would drown in the offset
+        return (self.module(x / norm) - self._offset) * norm.view(-1, *(1 for _ in self.output_shape))
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y for a batch of outputs: `(N, *output_shape)` -> `(N, *input_shape)`."""
@@ -104,6 +112,27 @@ class LinearMap:
             raise MetricNotDefinedError(f"the gradient of {name} isn't its derivative, so its adjoint is unknown")
 
 
+def _is_shifted_linear(module: nn.Module) -> bool:
+    """Whether all biases and running means of `module` only shift its output."""
+    return is_convolution(module) or is_batch_norm(module) or isinstance(module, nn.Linear | ConvNorm2d)
+
+
+@torch.no_grad()
+def _remove_shifts(module: nn.Module) -> None:
+    """f(x) - f(0) would lose the digits that a large f(0) takes."""
+    for part in module.modules():
+        for shift in (getattr(part, "bias", None), getattr(part, "running_mean", None)):
+            if isinstance(shift, Tensor):
+                shift.zero_()
+
+
+def _described(module: nn.Module) -> str:
+    """The classes that do the work: those of the members of a sequence."""
+    if isinstance(module, nn.Sequential) and len(module) > 0:
+        return " + ".join(_described(part) for part in module)
+    return type(module).__name__
+
+
 def check_finite(module: nn.Module) -> None:
     """Raise a `ValueError` that names the first parameter or buffer of `module` with a NaN or an infinity."""
     for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
@@ -111,6 +140,5 @@ def check_finite(module: nn.Module) -> None:
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
                 count = int((~torch.isfinite(tensor)).sum())
                 raise ValueError(
-                    f"{type(module).__name__}: {kind} '{name}' has {count} NaN or infinite values of "
-                    f"{tensor.numel()}"
+                    f"{type(module).__name__}: {kind} '{name}' has {count} NaN or infinite values of {tensor.numel()}"
                 )

@@ -26,7 +26,7 @@ def stages_of(module: nn.Module) -> list[Stage]:
     An identity is the empty chain.
     """
     chain: list[Stage] = []
-    for part in _parts(module):
+    for part in parts_of(module):
         before = chain[-1] if chain else None
         if is_batch_norm(part) and before is not None and is_convolution(before.module):
             gain = batch_norm_gain(part) if before.gain is None else before.gain * batch_norm_gain(part)
@@ -36,9 +36,10 @@ def stages_of(module: nn.Module) -> list[Stage]:
     return chain
 
 
-def _parts(module: nn.Module) -> list[nn.Module]:
+def parts_of(module: nn.Module) -> list[nn.Module]:
+    """The members of a sequence, of sequences inside it, and so on, without identities."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        return [part for child in module for part in _parts(child)]
+        return [part for child in module for part in parts_of(child)]
     return [] if isinstance(module, _TRANSPARENT) else [module]
 
 
@@ -47,10 +48,10 @@ def is_convolution(module: nn.Module) -> bool:
 
     Subclasses that change the weight inside their forward (weight standardization) don't.
     """
-    kind = type(module)
     if isinstance(module, nn.Conv2d):
+        kind = type(module)
         return kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
-    return kind.forward is nn.ConvTranspose2d.forward
+    return type(module).forward is nn.ConvTranspose2d.forward
 
 
 def is_batch_norm(module: nn.Module) -> bool:

@@ -37,9 +37,16 @@ class Symbol:
         # two real products cost half of a complex one with a real factor
         return torch.complex(angles.cos() @ flat, angles.sin() @ flat).unflatten(1, self.taps.shape[1:])
 
-    def norms(self, frequencies: Tensor) -> Tensor:
-        """||K(w)||_2, the largest over the groups, at `(F, 2)` frequencies: float64 `(F,)`."""
+    def norms(self, frequencies: Tensor, row_gain: Tensor | None = None) -> Tensor:
+        """||diag(row_gain) K(w)||_2, the largest over the groups, at `(F, 2)` frequencies: float64 `(F,)`.
+
+        Args:
+            frequencies: in radians.
+            row_gain: factors per frequency and output channel, `(F, C_out)`.
+        """
         k = self.at(frequencies)
+        if row_gain is not None:
+            k = k * row_gain.unflatten(1, k.shape[1:3]).unsqueeze(-1)
         if self.rank == 1:  # depthwise: no eigenproblem
             return torch.linalg.vector_norm(k, dim=(2, 3)).amax(1)
         gram = k.mH @ k if k.shape[3] <= k.shape[2] else k @ k.mH

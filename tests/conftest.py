@@ -1,0 +1,60 @@
+"""Fixtures that every test may use: a small trained run, and the command line inside and outside this process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from convbench.config import TrainConfig
+
+# Two test processes on two cores: more threads each would only wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> TrainConfig:
+    """A training of about a second."""
+    return TrainConfig(
+        dataset="synthetic", model="simple_cnn", epochs=2, train_examples=200, batch_size=50, precision="float32"
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: TrainConfig, tmp_path_factory: pytest.TempPathFactory):
+    """The checkpoint of `tiny`; tests must not change its folder (copy it)."""
+    from convbench.training import train
+
+    return train(tiny, out=tmp_path_factory.mktemp("trained"), device="cpu")
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run a command in this process, in an empty folder: (exit code, stdout, stderr)."""
+    from convbench.cli.app import run
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m convbench` from outside, as a user would, in an empty folder."""
+
+    def call(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "convbench", *map(str, arguments)]
+        options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 300, "check": False} | options
+        return subprocess.run(command, **options)
+
+    return call
