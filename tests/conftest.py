@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def tiny() -> TrainConfig:
     """A training of about a second."""
     return TrainConfig(
-        dataset="synthetic", model="simple_cnn", epochs=2, train_examples=200, batch_size=50, precision="float32"
+        dataset="synthetic", model="simple_cnn", epochs=2, train_examples=120, batch_size=40, precision="float32"
     )
 
 

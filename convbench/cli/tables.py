@@ -61,8 +61,9 @@ def _network_table(rows: "list[Row]") -> "Table | None":
     table.add_column("layer")
     table.add_column("alone", justify="right")
     table.add_column("with its norm", justify="right")
-    alone = {row.layer: row.value for row in layers if row.metric == "spectral_norm"}
-    composed = {row.layer: row.value for row in layers if row.metric == "spectral_norm_composed"}
+    # A convolution and the unit it forms with its normalization share a line: "stem.conv" is the "alone" of "stem".
+    alone = {_unit(row.layer): row.value for row in layers if row.metric == "spectral_norm"}
+    composed = {_unit(row.layer): row.value for row in layers if row.metric == "spectral_norm_composed"}
     for layer in dict.fromkeys([*alone, *composed]):
         table.add_row(layer, _norm(alone.get(layer)), _norm(composed.get(layer)))
     table.add_section()
@@ -73,3 +74,7 @@ def _network_table(rows: "list[Row]") -> "Table | None":
 
 def _norm(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _unit(layer: str) -> str:
+    return layer.removeprefix("network.").removesuffix(".conv")

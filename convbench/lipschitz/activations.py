@@ -10,7 +10,7 @@ SLOPES: dict[str, float] = {
     "elu": 1.0,
     "gelu": 0.5 * (1 + math.erf(1)) + math.exp(-1) / math.sqrt(math.pi),  # at x = sqrt(2): 1.12891
     "hardshrink": math.inf,
-    "hardsigmoid": 1 / 6,
+    "hardsigmoid": 1 / 6 * (1 + 1e-6),  # PyTorch rounds 1/6 to single precision
     "hardswish": 1.5,
     "hardtanh": 1.0,
     "leaky_relu": 1.0,

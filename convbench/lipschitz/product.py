@@ -84,8 +84,12 @@ def _folded_into(node: fx.Node, traced: Trace) -> fx.Node | None:
 def _through_function(node: fx.Node, traced: Trace, bounds: dict[fx.Node, float]) -> float:
     name = operation_name(node.target)
     sources = [source for source in node.all_input_nodes if source not in traced.constants]
-    if name in ("cat", "stack") and node.args and isinstance(node.args[0], list | tuple):
-        return math.hypot(*(bounds[part] for part in node.args[0] if isinstance(part, fx.Node)))
+    if name in ("cat", "stack") and node.args:
+        parts = node.args[0]
+        if isinstance(parts, fx.Node):  # what `chunk` or `split` made of one tensor
+            return bounds[parts]
+        if isinstance(parts, list | tuple):
+            return math.hypot(*(bounds[part] for part in parts if isinstance(part, fx.Node)))
     if name in ("add", "sub") and not node.kwargs:
         terms = [part for part in node.args if part in sources]  # x + x is two terms
         return sum(_times(_broadcast(term, node, traced), bounds[term]) for term in terms)
