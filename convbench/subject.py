@@ -94,9 +94,11 @@ def subject_of_model(config: TrainConfig, weights: Path) -> Subject:
     )
     load_weights(network, weights)
     digest = _sha256(weights)
+    # The same weights behind another standardization are another network.
+    identity = hashlib.sha256(repr((digest, config.mean, config.std, config.image_size)).encode()).hexdigest()[:8]
     return Subject(
         network=network.eval(),
-        run_id=f"{slug(config.dataset)}-{slug(config.model)}-{slug(config.norm)}-{digest[:8]}",
+        run_id=f"{slug(config.dataset)}-{slug(config.model)}-{slug(config.norm)}-{identity}",
         dataset=config.dataset,
         model=config.model,
         norm=config.norm,

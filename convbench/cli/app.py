@@ -1,8 +1,13 @@
 """The command line: one thin file per command, and the only place that turns errors into exit codes."""
 
 import os
+import re
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated
 
@@ -13,7 +18,7 @@ from convbench.cli.evaluate import evaluate
 from convbench.cli.listing import list_names
 from convbench.cli.sweep import sweep
 from convbench.cli.train import train
-from convbench.errors import ConvbenchError
+from convbench.errors import ConfigError, ConvbenchError, UnknownNameError
 
 # Rich help panels alone would double the time of --help.
 app = typer.Typer(
@@ -51,30 +56,68 @@ def _root(
     """Does this normalization make my ConvNet more robust, and can I prove it in CI?"""
 
 
+@contextmanager
+def _noticing_interrupt() -> Iterator[list[int]]:
+    """Raise KeyboardInterrupt on Ctrl-C as ever, and remember it: code in C may turn the exception into another."""
+    received: list[int] = []
+
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
+        yield received
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code (0, 2, 3, 70 or 130; 1 is the gate's alone)."""
-    try:
-        return int(app(args=arguments, standalone_mode=False) or 0)
-    except ConvbenchError as error:
-        if os.environ.get("CONVBENCH_DEBUG"):
-            raise
+    with _noticing_interrupt() as interrupts:
+        try:
+            # Not `app()`: it would end a broken pipe with exit code 1, which is the code of a failed gate.
+            command = typer.main.get_command(app)
+            with command.make_context("convbench", sys.argv[1:] if arguments is None else arguments) as context:
+                command.invoke(context)
+            sys.stdout.flush()
+            return 0
+        except typer.Exit as exit_:
+            return exit_.exit_code
+        except BrokenPipeError:
+            # The reader of our output has gone (`| head`): nothing is wrong, and nobody is there to be told.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupts or isinstance(error, (KeyboardInterrupt, typer.Abort)):
+                print("interrupted: what was finished is kept, the same command goes on from there.", file=sys.stderr)
+                return INTERRUPTED
+            return _report(error)
+
+
+def _report(error: BaseException) -> int:
+    """Say on stderr what went wrong, in one line where the user can mend it; return the exit code."""
+    if os.environ.get("CONVBENCH_DEBUG"):
+        traceback.print_exception(error)
+    if isinstance(error, _UsageError):
+        message = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]  # Click's, see _UsageError
+        if "\n" in message.strip():  # without a command the "message" is the help page
+            print(message, file=sys.stderr)
+            return 2
+        unknown = re.fullmatch(r"No such command '(.*)'\.", message)
+        error = (
+            UnknownNameError("command", unknown[1], _commands()) if unknown else ConfigError(f"{message} Try --help.")
+        )
+    if isinstance(error, ConvbenchError):
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
-    except _UsageError as error:
-        message = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]  # Click's, see _UsageError
-        # Without a command the "message" is the help page: shown as it is.
-        print(message if "\n" in message.strip() else f"error: {message} Try --help.", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted: what was finished is kept, the same command goes on from there.", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is wrong, and nobody is there to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except typer.Exit as exit_:
-        return exit_.exit_code
-    except Exception:
-        traceback.print_exc()
-        print("internal error: this is a bug of convbench, please report it with the lines above.", file=sys.stderr)
-        return INTERNAL_ERROR
+    traceback.print_exception(error)
+    print("internal error: this is a bug of convbench, please report it with the lines above.", file=sys.stderr)
+    return INTERNAL_ERROR
+
+
+def _commands() -> list[str]:
+    return [str(command.name) for command in app.registered_commands]

@@ -16,7 +16,7 @@ def compare(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN|results.csv]...",
+            metavar="RUN|results.csv",
             help="Run folders, folders of runs, results files or globs. Without any: every run under runs/.",
             show_default=False,
         ),

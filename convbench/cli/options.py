@@ -15,8 +15,8 @@ import typer
 from convbench.config import flag_of
 from convbench.errors import ConfigError, UnknownNameError
 
-# What Typer parses itself. Tuples arrive as text ("1,3,5"), and so does every option of a grid ("bn,none").
-_SCALARS = (int, float, str)
+# Every value arrives as text and is parsed here: lists ("1,3,5"), grids ("bn,none"), and errors that name the value.
+_METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 
 
 def from_config(config: type, *, skip: tuple[str, ...] = (), grid: bool = False) -> Callable[..., Any]:
@@ -49,19 +49,15 @@ def from_config(config: type, *, skip: tuple[str, ...] = (), grid: bool = False)
 
 
 def _parameter(field: Field[Any], config: type, hint: Any, grid: bool) -> inspect.Parameter:
-    scalar = _without_none(hint)
-    as_text = grid or scalar not in _SCALARS
-    default = field.default
-    if as_text and default is not None:
-        default = spell(default)
-    kind = str if as_text else scalar
+    default = None if field.default is None else spell(field.default)
+    many = grid or (get_args(hint) != () and NoneType not in get_args(hint))
     option = typer.Option(
         flag_of(config, field.name),
         help=field.metadata["help"],
         show_default=default not in (None, "") and "[default:" not in field.metadata["help"],
-        metavar=None if not as_text else "LIST" if grid or field.type != "str" else None,
+        metavar="LIST" if many else _METAVARS[_without_none(hint)],
     )
-    annotation = Annotated[kind | None if default is None else kind, option]
+    annotation = Annotated[str | None if default is None else str, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -77,11 +73,11 @@ def spell(value: Any) -> str:
 
 def parse_value(flag: str, text: Any, hint: Any) -> Any:
     """The value of one option: tuples from comma lists, whole numbers also from ranges ("1-5")."""
-    kind = get_args(hint)[0] if get_args(hint) and NoneType not in get_args(hint) else None
-    if kind is None:
-        return text
+    if not get_args(hint) or NoneType in get_args(hint):
+        return text if text is None else _scalar(flag, text, _without_none(hint), "a ")
     if text.strip().lower() == "none":
         return ()
+    kind = get_args(hint)[0]
     values: list[Any] = []
     for item in split_list(text):
         low, dash, high = item.partition("-")
@@ -115,12 +111,12 @@ def split_list(text: str) -> list[str]:
     return items
 
 
-def _scalar(flag: str, item: str, kind: type) -> Any:
+def _scalar(flag: str, item: str, kind: type, article: str = "") -> Any:
     try:
         return kind(item)
     except ValueError:
-        word = {int: "whole numbers", float: "numbers"}[kind]
-        raise ConfigError(f"{flag} takes {word} separated by commas, got {item!r}.") from None
+        word = {int: "whole number", float: "number"}[kind]
+        raise ConfigError(f"{flag} takes {article or ''}{word}{'' if article else 's'}, got {item!r}.") from None
 
 
 def read_settings(path: Path) -> dict[str, Any]:

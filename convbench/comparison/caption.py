@@ -13,7 +13,7 @@ _DEFINITIONS = {
     "corrupted": "mean accuracy over {grid}",
     "relative": "corrupted / clean",
     "σ layer": "largest singular value of any convolution or linear layer, as an operator",
-    "σ composed": "the same of the layer with its normalization (n/a where that is not linear)",
+    "σ composed": "the same of a convolution with its normalization, where that is affine",
     "Lipschitz ≥": "lower bound of the network's constant, the largest Jacobian norm found at an image",
     "Lipschitz ≤": "upper bound of it, the product over the layers",
 }

@@ -21,6 +21,12 @@ class Mixture(NamedTuple):
     mean_kc: Tensor
     var_kc: Tensor
 
+    def moved_towards(self, batch: "Mixture", factor: float) -> "Mixture":
+        """The running average; a component moves by its share of the batch, so that an absent one stays where it is."""
+        weight_k = (1 - factor) * self.weight_k + factor * batch.weight_k
+        step_k1 = (factor * batch.weight_k / weight_k)[:, None]
+        return Mixture(weight_k, self.mean_kc.lerp(batch.mean_kc, step_k1), self.var_kc.lerp(batch.var_kc, step_k1))
+
 
 class LogJoint(NamedTuple):
     """`log(weight_k N(x | mean_k, var_k)) = sum_c(square_kc x^2 + linear_kc x) + constant_k`, up to a constant."""

@@ -168,7 +168,7 @@ class MixtureNorm2d(nn.Module):
             factor = self._count_batch()
             mean_c, var_c = self._batch_statistics(x, factor)
             std_c = (var_c + self.eps).sqrt()
-            xs = layout.view(x) - layout.broadcast(mean_c)
+            xs = layout.view(x) - layout.per_channel(mean_c)
             mixture = self._running_mixture(xs.dtype)
             if mixture is None or step == 0 or self._has_died(mixture, step):
                 mixture = self._fit(layout, xs, std_c, step)
@@ -179,7 +179,7 @@ class MixtureNorm2d(nn.Module):
             if self.training and self.track_running_stats:
                 self._update_mixture(mixture, share_k, moments, std_c, factor)
             gain_k = self._gain(share_k)
-        gamma_c, beta_c = self._gamma_beta(xs.dtype)
+        gamma_c, beta_c = self._gamma_beta(xs)
         constants = (mean_c, moments, gain_k, self.eps, self.kappa, layout)
         return MixtureTransform.apply(x, gamma_c, beta_c, xs, resp, *constants)
 
@@ -190,9 +190,9 @@ class MixtureNorm2d(nn.Module):
         assert self.running_mean is not None
         assert self.running_var is not None
         std_c = (self.running_var.to(dtype) + self.eps).sqrt()
-        xs = layout.view(x) - layout.broadcast(self.running_mean.to(dtype))
+        xs = layout.view(x) - layout.per_channel(self.running_mean.to(dtype))
         resp = posteriors(layout, xs, xs.square(), mixture, std_c)
-        gamma_c, beta_c = self._gamma_beta(dtype)
+        gamma_c, beta_c = self._gamma_beta(xs)
         var_kc = mixture.var_kc * std_c.square() + self.eps
         scale_kc = self._gain(mixture.weight_k)[:, None] * var_kc.rsqrt() * gamma_c
         y = normalize(layout, xs, resp, mixture.mean_kc * std_c, scale_kc, beta_c)
@@ -236,26 +236,21 @@ class MixtureNorm2d(nn.Module):
     def _update_mixture(
         self, old: Mixture, share_k: Tensor, moments: BatchMoments, std_c: Tensor, factor: float
     ) -> None:
-        """Move the running mixture towards this batch's, each component by its share of the mass."""
-        assert self.comp_weight is not None
-        assert self.comp_mean is not None
-        assert self.comp_var is not None
-        weight_k = (1 - factor) * old.weight_k + factor * share_k
-        step_k1 = (factor * share_k / weight_k)[:, None]
-        self.comp_weight.copy_(weight_k)
-        self.comp_mean.copy_(old.mean_kc.lerp(moments.mean_kc / std_c, step_k1))
-        self.comp_var.copy_(old.var_kc.lerp(moments.var_kc / std_c.square(), step_k1))
+        batch = Mixture(share_k, moments.mean_kc / std_c, moments.var_kc / std_c.square())
+        new = old.moved_towards(batch, factor)
+        for buffer, value in zip((self.comp_weight, self.comp_mean, self.comp_var), new, strict=True):
+            assert buffer is not None
+            buffer.copy_(value)
 
     def _gain(self, share_k: Tensor) -> Tensor:
         if self.scale == "none":
             return torch.ones_like(share_k)
         return share_k.clamp_min(self.min_weight).rsqrt()
 
-    def _gamma_beta(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _gamma_beta(self, xs: Tensor) -> tuple[Tensor, Tensor]:
         if self.weight is None or self.bias is None:
-            device = None if self.running_mean is None else self.running_mean.device
-            return torch.ones((), dtype=dtype, device=device), torch.zeros((), dtype=dtype, device=device)
-        return self.weight.to(dtype), self.bias.to(dtype)
+            return xs.new_ones(()), xs.new_zeros(())
+        return self.weight.to(xs.dtype), self.bias.to(xs.dtype)
 
 
 def _require(holds: bool, name: str, rule: str, value: object) -> None:
@@ -279,16 +274,8 @@ def mixture(
     seed: int = 0,
 ) -> Norm:
     """Mixture normalization of the convolution's output: each mode of the batch by its own mean and variance."""
-    build = partial(
-        MixtureNorm2d,
-        components=components,
-        momentum=momentum,
-        eps=eps,
-        scale=scale,
-        kappa=kappa,
-        dead=dead,
-        seed=seed,
-    )
+    numbers = {"components": components, "momentum": momentum, "eps": eps, "kappa": kappa, "dead": dead}
+    build = partial(MixtureNorm2d, scale=scale, seed=seed, **numbers)
     try:
         build(1)
     except ValueError as error:

@@ -39,7 +39,7 @@ def posteriors(layout: Layout, xs: Tensor, square: Tensor, mixture: Mixture, std
     square_kc, linear_kc, constant_k = log_joint(mixture)
     logits = layout.project(square_kc / std_c.square(), square) + layout.project(linear_kc / std_c, xs)
     # The clamp keeps a huge outlier, infinitely unlikely under every component, from becoming NaN; NaN passes.
-    logits = (logits + layout.broadcast(constant_k)).clamp_min(-1e30)
+    logits = (logits + layout.per_component(constant_k)).clamp_min(-1e30)
     return F.threshold(logits.softmax(layout.component_axis), POSTERIOR_FLOOR, 0.0)
 
 
@@ -95,7 +95,7 @@ class MixtureTransform(torch.autograd.Function):
         layout: Layout = ctx.layout
         with torch.autocast(x.device.type, enabled=False):
             grad = layout.view(grad_outputs[0]).to(resp.dtype)
-            xs = layout.view(x) - layout.broadcast(shift_c)
+            xs = layout.view(x) - layout.per_channel(shift_c)
             grad_k_c = layout.reduce(resp, grad)  # sum_i r_ik g_i
             grad_xs_kc = layout.reduce(resp, grad * xs) - mean_kc * grad_k_c  # sum_i r_ik g_i (xs_i - mean_k)
             scale_kc = gain_k[:, None] * inv_std_kc

@@ -77,22 +77,24 @@ def half_plane(kernel: Pair) -> list[Pair]:
     return [lag for lag in lags if lag >= (0, 0)]
 
 
-# The tables below are constants of the arguments, not of any weights: they cannot go stale.
+# The tables below are constants of the arguments, not of any weights: they cannot go stale. A table made while in
+# inference mode must serve a training later, hence `inference_mode(False)`.
 
 
 @lru_cache(maxsize=64)
 def _pairs_by_lag(kernel: Pair, device: torch.device) -> Tensor:
     """For each lag the entries of the flat Gram matrix that have it, twice where the lag is not zero."""
-    rows, cols = kernel
-    size = rows * cols
-    table = torch.full((rows * (2 * cols - 1) - cols + 1, 2 * size), size * size)  # the zero appended to the Gram
-    for number, (dy, dx) in enumerate(half_plane(kernel)):
-        first = [(y, x) for y in range(rows - dy) for x in range(max(0, -dx), cols - max(0, dx))]
-        entries = [(y * cols + x) * size + (y + dy) * cols + x + dx for y, x in first]
-        if number:
-            entries = entries * 2
-        table[number, : len(entries)] = torch.tensor(entries)
-    return table.to(device)
+    with torch.inference_mode(False):
+        rows, cols = kernel
+        size = rows * cols
+        table = torch.full((rows * (2 * cols - 1) - cols + 1, 2 * size), size * size)  # the zero appended to the Gram
+        for number, (dy, dx) in enumerate(half_plane(kernel)):
+            first = [(y, x) for y in range(rows - dy) for x in range(max(0, -dx), cols - max(0, dx))]
+            entries = [(y * cols + x) * size + (y + dy) * cols + x + dx for y, x in first]
+            if number:
+                entries = entries * 2
+            table[number, : len(entries)] = torch.tensor(entries)
+        return table.to(device)
 
 
 @lru_cache(maxsize=64)

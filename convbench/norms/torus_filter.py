@@ -154,7 +154,8 @@ def _mirrored(size: int) -> list[int]:
     return [*half, 0, *opposite] if size % 2 else [0, *half, *opposite, size // 2]
 
 
-# The tables below are constants of the arguments, not of any weights: they cannot go stale.
+# The tables below are constants of the arguments, not of any weights: they cannot go stale. A table made while in
+# inference mode must serve a training later, hence `inference_mode(False)`.
 
 
 @lru_cache(maxsize=64)
@@ -163,11 +164,12 @@ def _half_grid_index(torus: Pair, mirrored: bool, sign: int, device: torch.devic
 
     a and b run through all frequencies in their natural order, or `_mirrored`.
     """
-    a, b = (torch.tensor(_mirrored(size)) if mirrored else torch.arange(size) for size in torus)
-    a, b = a[:, None] % torus[0], sign * b % torus[1]
-    stored = b <= torus[1] // 2
-    a, b = torch.where(stored, a, -a % torus[0]), torch.where(stored, b, torus[1] - b)
-    return (a * (torus[1] // 2 + 1) + b).to(device)
+    with torch.inference_mode(False):
+        a, b = (torch.tensor(_mirrored(size)) if mirrored else torch.arange(size) for size in torus)
+        a, b = a[:, None] % torus[0], sign * b % torus[1]
+        stored = b <= torus[1] // 2
+        a, b = torch.where(stored, a, -a % torus[0]), torch.where(stored, b, torus[1] - b)
+        return (a * (torus[1] // 2 + 1) + b).to(device)
 
 
 def _cas(turns: Tensor, size: int, dtype: torch.dtype) -> Tensor:

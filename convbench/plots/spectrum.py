@@ -45,20 +45,34 @@ def spectrum_figure(comparison: Comparison) -> Figure | None:
 
 
 def layers_of(group: Group) -> tuple[str, ...]:
-    """The layers with a spectral norm, in the order of the rows."""
-    return tuple(
-        dict.fromkeys(q.layer for metric in (BARE, COMPOSED) for q in group.estimates if q.layer and q.metric == metric)
-    )
+    """The layers with a spectral norm, in the order of the rows; a composition stands at its convolution."""
+    return tuple(dict.fromkeys([*_named(group, BARE), *_place_of_compositions(group).values()]))
+
+
+def _named(group: Group, metric: str) -> list[str]:
+    return [quantity.layer for quantity in group.estimates if quantity.layer and quantity.metric == metric]
+
+
+def _place_of_compositions(group: Group) -> dict[str, str]:
+    """Composition -> the layer it stands at: "stem.0", the convolution "stem.0.conv" and its normalization, at that."""
+    bare = _named(group, BARE)
+    return {
+        name: next((layer for layer in bare if f"{layer}.".startswith(f"{name}.")), name)
+        for name in _named(group, COMPOSED)
+    }
 
 
 def _draw(axes: Axes, group: Group, layers: Sequence[str], place: int) -> Line2D:
     """Draw both lines of a group; the one that names it in the legend."""
     style = line_style(place)
     named = Line2D([], [], color=style.color, marker=style.marker, markersize=4.5, linewidth=1.6)
+    compositions = {layer: name for name, layer in _place_of_compositions(group).items()}
     for metric, dashes, width in ((BARE, "--", 1.1), (COMPOSED, "-", 1.6)):
-        found = [(x, group.get(Quantity(metric, layer=layer))) for x, layer in enumerate(layers)]
-        points: list[Point] = [(x, estimate.mean, estimate.sd) for x, estimate in found if estimate is not None]
-        if not points:
+        names = [compositions.get(layer, "") if metric == COMPOSED else layer for layer in layers]
+        found = [(x, group.get(Quantity(metric, layer=name))) for x, name in enumerate(names)]
+        # A layer without the number breaks the line: nothing was measured in between.
+        points: list[Point] = [(x, e.mean, e.sd) if e else (x, math.nan, None) for x, e in found]
+        if all(math.isnan(mean) for _, mean, _ in points):
             continue
         axes.plot(
             [x for x, _, _ in points], [mean for _, mean, _ in points], color=style.color, marker=style.marker,
@@ -89,8 +103,15 @@ def _finish(axes: Axes, layers: Sequence[str]) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
     step = -(-len(layers) // _LABELS)
-    axes.set_xticks(range(0, len(layers), step), layers[::step], rotation=90, fontsize=8)
+    axes.set_xticks(range(0, len(layers), step), _without_common_start(layers)[::step], rotation=90, fontsize=8)
     axes.set_xlabel("layer, from input to output")
     axes.set_ylabel("largest singular value")
     axes.margins(x=0.02)
     tidy_axes(axes)
+
+
+def _without_common_start(layers: Sequence[str]) -> list[str]:
+    """Layer names without the module that all of them lie in ("network.")."""
+    start = layers[0].partition(".")[0] + "."
+    common = len(layers) > 1 and all(layer.startswith(start) for layer in layers)
+    return [layer.removeprefix(start) if common else layer for layer in layers]

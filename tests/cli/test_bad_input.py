@@ -45,7 +45,7 @@ def refuses(result: tuple[int, str, str], *parts: str, code: int = 2) -> None:
         (["train", "--model", "torchvision:resnet81", "--norm", "native"], ["resnet81"]),
         (["train", "--model", "torchvision:resnet18"], ["--norm native"]),
         (["train", "--epochs", "0"], ["--epochs must be at least 1, got 0"]),
-        (["train", "--epochs", "ten"], ["--epochs", "ten"]),
+        (["train", "--epochs", "ten"], ["--epochs takes a whole number, got 'ten'"]),
         (["train", "--milestones", "3,x"], ["--milestones takes whole numbers", "'x'"]),
         (["train", "--device", "tpu9"], ["unknown device 'tpu9'", "cuda"]),
         (["train", "--dataset", "cifar10", "--data-dir", "nowhere"], ["nowhere"]),
@@ -63,7 +63,7 @@ def refuses(result: tuple[int, str, str], *parts: str, code: int = 2) -> None:
         (["sweep", "--lr", "0.1,high"], ["--lr takes numbers", "'high'"]),
         (["sweep", "--workers", "-1"], ["--workers"]),
         (["list", "norm"], ["unknown list 'norm'. Did you mean 'norms'?"]),
-        (["trian"], ["trian"]),
+        (["trian"], ["unknown command 'trian'. Did you mean 'train'?", "sweep"]),
     ],
 )
 def test_one_line_says_what_is_wrong(cli, arguments, parts):
@@ -157,7 +157,7 @@ def test_ctrl_c_exits_130_and_the_run_resumes(tmp_path, process):
     command = [sys.executable, "-m", "convbench", "train", *map(str, TINY), "--epochs", "500"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("runs/*/history.csv")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob("runs/*/state.pt")) and time.monotonic() < deadline:
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
         _, stderr = running.communicate(timeout=60)

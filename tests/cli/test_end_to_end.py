@@ -75,7 +75,7 @@ def test_compare_groups_by_norm_and_writes_reports(swept, cli, monkeypatch):
     assert (code, stderr) == (0, "")
     assert "±" in table
     assert (folder / "report.md").read_text().startswith("#")
-    assert list(csv.reader((folder / "report.csv").open()))
+    assert list(csv.reader((folder / "report.csv").read_text().splitlines()))
     assert len(list((folder / "plots").glob("*.png"))) >= 2
 
 

@@ -232,9 +232,11 @@ def test_a_seed_that_comes_twice_is_noted(make_run):
 
 
 def test_directions_come_from_the_registries():
-    for metric in ("accuracy", "mean_corrupted_accuracy", "relative_accuracy"):
+    for metric in ("accuracy", "mean_corrupted_accuracy"):
         assert higher_is_better(metric) is True
-    assert higher_is_better("nll") is False
+    for metric in ("nll", "largest_spectral_norm"):
+        assert higher_is_better(metric) is False
+    assert higher_is_better("relative_accuracy") is None
     assert higher_is_better("no such metric") is None
 
 

@@ -29,7 +29,7 @@ NORMS = ("none", "bn", "convnorm", "mixture")
 @pytest.fixture
 def directions(monkeypatch):
     """Fixed directions: golden files are about layout, and other tests about what the registries say."""
-    known = {"accuracy": True, "mean_corrupted_accuracy": True, "relative_accuracy": True}
+    known = {"accuracy": True, "mean_corrupted_accuracy": True, "largest_spectral_norm": False}
     monkeypatch.setattr("convbench.comparison.columns.higher_is_better", known.get)
 
 

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from convbench.datasets import load_dataset
+from convbench.datasets import Arrays, load_dataset
 from convbench.datasets.digits import _read, _read_through_sklearn, enlarge
 from convbench.errors import DataError
+from convbench.models import build_model
 
 
 def test_digits_sizes_and_mean() -> None:
@@ -51,20 +52,19 @@ def test_synthetic_pixels_are_the_same_on_every_machine() -> None:
 
 def test_synthetic_is_learned_in_one_epoch() -> None:
     train, test = load_dataset("synthetic", "train"), load_dataset("synthetic", "test")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            *(nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU()),
-            *(nn.Conv2d(16, 32, 3, 2), nn.BatchNorm2d(32), nn.ReLU()),
-            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)),
-        )
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    images = torch.from_numpy(train.images).permute(0, 3, 1, 2).float().div(255)
-    for batch, labels in zip(images.split(50), torch.from_numpy(train.labels).split(50), strict=True):
+    model = build_model("simple_cnn:width=16", mean=train.mean, std=train.std)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    images, labels = to_tensors(train)
+    for batch, targets in zip(images.split(50), labels.split(50), strict=True):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(batch), labels).backward()
+        nn.functional.cross_entropy(model(batch), targets).backward()
         optimizer.step()
     model.eval()
+    images, labels = to_tensors(test)
     with torch.no_grad():
-        logits = model(torch.from_numpy(test.images).permute(0, 3, 1, 2).float().div(255))
-    assert (logits.argmax(1).numpy() == test.labels).mean() > 0.9
+        assert (model(images).argmax(1) == labels).float().mean() > 0.9
+
+
+def to_tensors(arrays: Arrays) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.from_numpy(arrays.images).permute(0, 3, 1, 2).contiguous().float() / 255
+    return images, torch.from_numpy(arrays.labels)

@@ -175,6 +175,18 @@ def test_unit_kernels_have_norm_one_or_zero():
     assert torch.allclose(unit_kernels(weight).flatten(1).norm(dim=1), torch.tensor([1.0, 0, 1]).double())
 
 
+@pytest.mark.parametrize("size", [7, 17])
+@pytest.mark.parametrize("grad_through_v", [False, True])
+def test_inference_mode_first_and_training_later(size, grad_through_v):
+    layer = build(3, 4, (3, size - 4), padding="same", grad_through_v=grad_through_v)
+    x = randn(2, 3, size, size + 1)
+    with torch.inference_mode():
+        expected = layer(x)
+    y = layer(x.requires_grad_())
+    y.sum().backward()
+    assert torch.equal(y, expected)
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

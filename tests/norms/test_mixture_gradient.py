@@ -34,8 +34,8 @@ def transform(x, resp, gamma, beta, kappa, scale):
     layout = layout_of(x)
     with torch.no_grad():
         shift = x.mean((0, 2, 3))
-        xs = layout.view(x) - layout.broadcast(shift)
-        flat = layout.view(resp if layout is Planes else resp.contiguous(memory_format=torch.channels_last))
+        xs = layout.view(x) - layout.per_channel(shift)
+        flat = resp.flatten(2) if layout is Planes else resp.movedim(1, 0).flatten(1)
         var = x.var((0, 2, 3), correction=0)
         moments = batch_moments(layout, flat, xs, xs.square(), var, kappa)
         share = moments.mass_k / moments.mass_k.sum()

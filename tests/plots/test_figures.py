@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from convbench.comparison import compare
@@ -49,6 +50,22 @@ def test_spectrum_draws_bare_dashed_and_composed_solid(compared):
     assert (styles.count("--"), styles.count("-")) == (3, 2)  # mixture has no composed norm
     assert [label.get_text() for label in axes.get_xticklabels()] == ["conv1", "conv2", "fc"]
     assert axes.get_yscale() == "linear"
+
+
+def test_a_composition_stands_at_its_convolution(compared):
+    rows = [row for run in compared(norms=("bn",), layers=("net.stem.conv", "net.fc")).runs for row in run.rows]
+    named = [
+        replace(row, layer="net.stem")
+        if (row.metric, row.layer) == ("spectral_norm_composed", "net.stem.conv")
+        else row
+        for row in rows
+        if (row.metric, row.layer) != ("spectral_norm_composed", "net.fc")
+    ]
+    (axes,) = spectrum_figure(compare(named)).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["stem.conv", "fc"]
+    bare, composed = axes.get_lines()
+    assert not np.isnan(bare.get_ydata()).any()
+    assert list(np.isnan(composed.get_ydata())) == [False, True]
 
 
 def test_a_wide_range_is_drawn_on_a_log_axis(compared):
