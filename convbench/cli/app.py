@@ -107,10 +107,10 @@ def _report(error: BaseException) -> int:
         if "\n" in message.strip():  # without a command the "message" is the help page
             print(message, file=sys.stderr)
             return 2
-        unknown = re.fullmatch(r"No such command '(.*)'\.", message)
-        error = (
-            UnknownNameError("command", unknown[1], _commands()) if unknown else ConfigError(f"{message} Try --help.")
-        )
+        unknown = re.match(r"No such command '(.*?)'", message)
+        error = ConfigError(f"{message} Try --help.")
+        if unknown:
+            error = UnknownNameError("command", unknown[1], _commands())
     if isinstance(error, ConvbenchError):
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code

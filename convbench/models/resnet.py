@@ -8,9 +8,10 @@ ImageNet form (`resnet18/34/50`, section 4.1): four stages of 64 to 512 channels
 B); the stride of a bottleneck is in its 3x3 convolution, as in torchvision. Stem: `cifar` (3x3, for images of about
 32 pixels) or `imagenet` (7x7 with stride 2, then 3x3 max-pooling with stride 2).
 
-Without a normalization of the output (`norm.has_shift` is false, as for `none`) the signal would double in variance
-with each block. There the last convolution of each residual branch starts scaled by 1 / (number of blocks), in
-the spirit of Fixup (Zhang et al. 2019, arXiv:1901.09321).
+Without a normalization of the output (`norm.has_shift` is false, as for `none`) each block would double the variance
+of the signal. There the last convolution of each of the L residual branches starts scaled by L^(-1/2), which bounds
+the growth through the whole network by (1 + 1/L)^L < e: the simplest part of Fixup (Zhang et al. 2019,
+arXiv:1901.09321).
 """
 
 import torch
@@ -96,7 +97,7 @@ class ResNet(nn.Module):
         projection: bool,
     ) -> None:
         super().__init__()
-        scale = 1.0 if norm.has_shift else 1.0 / sum(depths)
+        scale = 1.0 if norm.has_shift else sum(depths) ** -0.5
         stages: list[nn.Module] = []
         for index, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             blocks: list[nn.Module] = []

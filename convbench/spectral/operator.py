@@ -59,8 +59,9 @@ class LinearMap:
                 f"{type(module).__name__} can't be applied to an input of shape {input_shape}: {error}"
             ) from None
         self.output_shape = tuple(self._offset.shape[1:])
+        self._is_shifted = bool(self._offset.any())
         self._check_affine(_described(module))
-        self._graph = self._record(1)  # most adjoints are of one vector: its graph is built once
+        self._graphs: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
     def input_dim(self) -> int:
@@ -75,7 +76,7 @@ class LinearMap:
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """A x for a batch of inputs: `(N, *input_shape)` -> `(N, *output_shape)`."""
-        if not self._offset.any():
+        if not self._is_shifted:
             return self.module(x)
         norm = x.flatten(1).norm(dim=1).view(-1, *(1 for _ in self.input_shape))
         norm = torch.where(norm > 0, norm, 1.0)  # a short x would drown in the offset
@@ -83,7 +84,9 @@ class LinearMap:
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y for a batch of outputs: `(N, *output_shape)` -> `(N, *input_shape)`."""
-        x, fx = self._graph if len(y) == 1 else self._record(len(y))
+        if len(y) not in self._graphs:  # an iteration applies the same graph many times
+            self._graphs = {len(y): self._record(len(y))}
+        x, fx = self._graphs[len(y)]
         return torch.autograd.grad(fx, x, y, retain_graph=True)[0]
 
     def _record(self, batch: int) -> tuple[Tensor, Tensor]:

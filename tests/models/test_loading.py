@@ -168,7 +168,7 @@ def test_missing_user_file(tmp_path: Path) -> None:
 def test_registered_model_has_no_native_norm() -> None:
     with pytest.raises(ConfigError, match="built here: choose from: bn"):
         check_model("simple_cnn", "native")
-    with pytest.raises(UnknownNameError, match="unknown model 'resnet21'. Did you mean 'resnet2"):
+    with pytest.raises(UnknownNameError, match=r"unknown model 'resnet21'\. Did you mean 'resnet2"):
         check_model("resnet21")
     with pytest.raises(ConfigError, match="has no option 'stem=cifar'"):
         check_model("resnet20:stem=cifar")
@@ -187,7 +187,7 @@ def test_torchvision_model_returns_logits_in_training_too() -> None:
 
 
 def test_torchvision_names_and_norms() -> None:
-    with pytest.raises(UnknownNameError, match="unknown torchvision model 'resnt18'. Did you mean 'resnet18'"):
+    with pytest.raises(UnknownNameError, match=r"unknown torchvision model 'resnt18'\. Did you mean 'resnet18'"):
         check_model("torchvision:resnt18", "native")
     with pytest.raises(UnknownNameError, match="torchvision model"):
         check_model("torchvision:fasterrcnn_resnet50_fpn", "native")

@@ -1,0 +1,63 @@
+"""The documentation is a test target: what it names exists, and what exists is named."""
+
+import re
+from pathlib import Path
+
+import typer
+
+from convbench.cli.app import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]  # it is a group
+
+
+def test_every_command_is_in_the_readme_and_has_help():
+    for name, command in COMMANDS.items():
+        assert f"`convbench {name}`" in README
+        assert command.help
+
+
+def test_every_option_that_the_readme_names_exists():
+    known = {flag for command in COMMANDS.values() for parameter in command.params for flag in parameter.opts}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    assert named <= known, named - known
+
+
+def test_every_option_has_help():
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            assert getattr(parameter, "help", "x"), (command.name, parameter.name)
+
+
+def test_the_columns_of_the_readme_are_those_of_the_file():
+    from convbench.rows import COLUMNS
+
+    table = README[README.index("## The results file") : README.index("## Add a normalization")]
+    assert all(f"`{column}`" in table for column in COLUMNS)
+
+
+def test_the_normalization_of_the_readme_works():
+    import torch
+    from torch import nn
+
+    from convbench.norms import NORMS
+
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "register(" in block]
+    # Registered under a name of its own, because the registry outlives the test.
+    exec(compile(code.replace('"group"', '"readme_group"'), "README.md", "exec"), {})
+    try:
+        unit = NORMS.build("readme_group:groups=4")(nn.Conv2d(3, 8, 3))
+        assert unit(torch.randn(2, 3, 8, 8)).shape == (2, 8, 6, 6)
+    finally:
+        del NORMS._entries["readme_group"], NORMS._names["readme_group"]
+
+
+def test_no_file_names_a_package_registry():
+    # Spelled apart, so that this file does not name one either.
+    hosts = ["py" + "pi.org", "python" + "hosted", "npm" + "js.org", "debian" + ".org"]
+    for path in ROOT.rglob("*"):
+        skipped = {".git", ".venv", "demo", "runs", "__pycache__", "node_modules"} & set(path.relative_to(ROOT).parts)
+        if path.is_file() and not skipped and path.suffix in {".py", ".md", ".toml", ".yml", ".cff", "", ".cfg"}:
+            text = path.read_text(errors="ignore")
+            assert not [host for host in hosts if host in text], path
