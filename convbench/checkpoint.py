@@ -4,7 +4,7 @@ runs/<run_id>/
     config.json             the whole TrainConfig; `convbench train --config` repeats it
     run.json                conditions (versions, device, threads), label noise, and whether training is complete
     history.csv             one line per epoch
-    best.safetensors        weights of the best validation accuracy (the first, on a tie)
+    best.safetensors        weights of the best validation accuracy (the later, on a tie)
     last.safetensors        weights of the last epoch
     label_noise.json        nominal and realised rates, transition counts, changed images (only with label noise)
     state.pt                optimizer and history, to resume from (until training is complete)

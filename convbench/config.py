@@ -79,7 +79,7 @@ class TrainConfig(_Checked):
     norm: str = _option("bn", "Normalization, see `convbench list norms`; native = the model's own.")
     mean: tuple[float, ...] = _option((), "Standardization of the input, one number per channel. [default: the data's]")
     std: tuple[float, ...] = _option((), "Standardization of the input, one number per channel. [default: the data's]")
-    epochs: int = _option(25, "Passes over the training images.")
+    epochs: int = _option(40, "Passes over the training images.")
     batch_size: int = _option(64, "Images per step.")
     lr: float = _option(0.1, "Peak learning rate of SGD.")
     momentum: float = _option(0.9, "Momentum of SGD.")

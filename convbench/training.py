@@ -104,12 +104,10 @@ class _Training:
         self.precision = resolve_precision(config.precision, device)
         facts = data_facts(config, data.train)
         model = build_run_model(config, facts["classes"], facts["channels"], facts["mean"], facts["std"])
-        # oneDNN's and cuDNN's bfloat16 convolutions read channels_last without reordering.
-        channels_last = self.precision == "bfloat16"
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.model = model.to(device=device, memory_format=layout)  # pyright: ignore[reportCallIssue]  # overload gap
-        self.batches = Batches(data.train, config.batch_size, device, channels_last=channels_last)
-        self.validation = Batches(data.validation, max(config.batch_size, 256), device, channels_last=channels_last)
+        # Convolution kernels of the CPU and of CUDA's tensor cores read channels_last without reordering.
+        self.model = model.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # overload gap
+        self.batches = Batches(data.train, config.batch_size, device, channels_last=True)
+        self.validation = Batches(data.validation, max(config.batch_size, 256), device, channels_last=True)
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.model, config.weight_decay), lr=config.lr, momentum=config.momentum
         )
@@ -155,7 +153,7 @@ class _Training:
             self._save(log)
             if on_epoch is not None:
                 on_epoch(log)
-        best = max(self.history, key=lambda log: log.validation_accuracy)
+        best = max(self.history, key=lambda log: (log.validation_accuracy, log.epoch))
         self.record |= {
             "complete": True,
             "best_epoch": best.epoch,
@@ -238,7 +236,8 @@ class _Training:
 
     def _save(self, log: EpochLog) -> None:
         # The state goes last: a kill before it repeats this epoch, and writes the same files again.
-        if log.validation_accuracy > self.best_accuracy:
+        # A tie goes to the later epoch: its learning rate is lower.
+        if log.validation_accuracy >= self.best_accuracy:
             self.best_accuracy = log.validation_accuracy
             write_weights(self.run_folder / "best.safetensors", self.model)
         write_weights(self.run_folder / "last.safetensors", self.model)

@@ -103,9 +103,9 @@ def test_the_run_folder_says_what_was_done(trained, tiny):
     assert len(history) == 1 + tiny.epochs
 
 
-def test_best_is_the_first_epoch_of_the_best_validation_accuracy(trained):
+def test_best_is_the_last_epoch_of_the_best_validation_accuracy(trained):
     accuracy = [float(line.split(",")[5]) for line in (trained.folder / "history.csv").read_text().splitlines()[1:]]
-    assert trained.record["best_epoch"] == accuracy.index(max(accuracy)) + 1
+    assert trained.record["best_epoch"] == max(i for i, value in enumerate(accuracy, 1) if value == max(accuracy))
     assert trained.record["best_validation_accuracy"] == max(accuracy)
 
 

@@ -14,19 +14,20 @@ from convbench.errors import DataError
 
 _UINT8 = 0x08  # the type code of idx files of bytes
 _SIDE = 28
+_MARGIN = 2  # of zeros on each side: 32 px, as in LeCun et al. 1998, section II.B
 
 
 @DATASETS.register("mnist", reference="LeCun et al. 1998, Gradient-based learning applied to document recognition")
 def mnist(root: Path | None, split: str) -> Arrays:
-    """70,000 handwritten digits, grey, 28x28; 54,000 train, 6,000 validation, 10,000 test."""
+    """70,000 handwritten digits, grey, 28x28 with zeros around to 32x32; 54,000 train, 6,000 validation, 10,000 test."""
     images, labels = _read("mnist", "MNIST", root, split)
     digits = tuple(str(digit) for digit in range(10))
-    return Arrays(images, labels, digits, mean=(0.1307,), std=(0.3081,))
+    return Arrays(images, labels, digits, mean=(0.1000,), std=(0.2752,))
 
 
 @DATASETS.register("fashion_mnist", reference="Xiao et al. 2017, arXiv:1708.07747")
 def fashion_mnist(root: Path | None, split: str) -> Arrays:
-    """70,000 pictures of clothes in 10 classes, grey, 28x28; 54,000 train, 6,000 validation, 10,000 test."""
+    """70,000 pictures of clothes in 10 classes, grey, 28x28 with zeros around to 32x32; 54,000 train, 6,000 validation, 10,000 test."""
     images, labels = _read("fashion_mnist", "FashionMNIST", root, split)
     clothes = (
         "T-shirt/top",
@@ -40,7 +41,7 @@ def fashion_mnist(root: Path | None, split: str) -> Arrays:
         "Bag",
         "Ankle boot",
     )
-    return Arrays(images, labels, clothes, mean=(0.2860,), std=(0.3530,), flip=True)
+    return Arrays(images, labels, clothes, mean=(0.2190,), std=(0.3318,), flip=True)
 
 
 def _downloads(class_name: str) -> list[Download]:
@@ -51,7 +52,7 @@ def _downloads(class_name: str) -> list[Download]:
 
 
 def _read(dataset: str, class_name: str, root: Path | None, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (N, 28, 28, 1) and labels int64 (N,), in the official order."""
+    """Images uint8 (N, 32, 32, 1) and labels int64 (N,), in the official order."""
     part = "t10k" if split == "test" else "train"
     names = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
     paths = OfficialFiles(dataset, f"{class_name}/raw", lambda: _downloads(class_name)).find(root, names)
@@ -63,6 +64,7 @@ def _read(dataset: str, class_name: str, root: Path | None, split: str) -> tuple
         raise DataError(f"{label_path}: {images.shape[0]} images need as many labels, found shape {labels.shape}.")
     if labels.size == 0 or labels.max() > 9:
         raise DataError(f"{label_path}: labels must be in [0, 9], and there must be some.")
+    images = np.pad(images, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
     if split == "test":
         return images[..., None], labels
     index = validation_split(labels, split)

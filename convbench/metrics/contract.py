@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 # (logits (N, K), labels (N,)) -> float, NaN where undefined
-PREDICTION_METRICS: Registry[Callable[[torch.Tensor, torch.Tensor], float]] = Registry(
-    "metric", "convbench.metrics"
-)
+PREDICTION_METRICS: Registry[Callable[[torch.Tensor, torch.Tensor], float]] = Registry("metric", "convbench.metrics")
 
 # (model in eval mode, images (N, C, H, W) float32 in [0, 1], *, options) -> {layer: value}; "" is the whole network.
 # Raises MetricNotDefinedError with the reason where the number does not exist.

@@ -1,6 +1,7 @@
 """The two data sets that need no files: digits and synthetic."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_synthetic_pixels_are_the_same_on_every_machine() -> None:
     assert digest == "9d079fa21fc45dc94e4e492639cecba957ee08cc858eb198cf295b82b1c7debc"
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On a busy machine, threads that wait for one another cost ten times the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_synthetic_is_learned_in_one_epoch() -> None:
     train, test = load_dataset("synthetic", "train"), load_dataset("synthetic", "test")
     model = build_model("simple_cnn:width=16", mean=train.mean, std=train.std)
