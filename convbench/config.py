@@ -84,6 +84,9 @@ class TrainConfig(_Checked):
     lr: float = _option(0.1, "Peak learning rate of SGD.")
     momentum: float = _option(0.9, "Momentum of SGD.")
     weight_decay: float = _option(5e-4, "L2 penalty; not on norm parameters and biases.")
+    clip_norm: float = _option(
+        1.0, "Clip the global gradient norm to this; 0 = off. Without a norm, training needs it."
+    )
     schedule: str = _option("cosine", f"Learning rate over the epochs: {', '.join(SCHEDULES)}.")
     milestones: tuple[int, ...] = _option((), "Epochs of the multistep schedule. [default: 1/2 and 3/4 of all]")
     lr_decay: float = _option(0.1, "Factor at each milestone.")
@@ -106,6 +109,7 @@ class TrainConfig(_Checked):
         self._require_number("lr", 0, open_low=True)
         self._require_number("lr_decay", 0, 1, open_low=True)
         self._require_number("weight_decay", 0)
+        self._require_number("clip_norm", 0)
         self._require_number("warmup_epochs", 0)
         self._require("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")

@@ -1,7 +1,7 @@
 """train(config) -> Checkpoint: one loop, straight down, that a kill at any moment does not harm.
 
-SGD with momentum; the learning rate is a pure function of the step; every random choice comes from a stream keyed by
-(seed, epoch). So an epoch depends only on the state at its start, and a resumed run ends with the same bits.
+SGD with momentum and clipped gradients; the learning rate is a pure function of the step; every random choice comes
+from a stream keyed by (seed, epoch). So an epoch depends only on the state at its start, and a resumed run ends with the same bits.
 """
 
 import math
@@ -183,6 +183,8 @@ class _Training:
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self._check_finite(loss, epoch, step)
+                if config.clip_norm > 0:
+                    torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
                 self.optimizer.step()
                 loss_sum += loss.detach().double() * len(labels)
                 correct += (logits.detach().argmax(dim=1) == labels).sum()

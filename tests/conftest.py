@@ -11,9 +11,8 @@ import torch
 
 from convbench.config import TrainConfig
 
-# Two test processes on two cores: more threads each would only wait for one another.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)
+# On busy cores two threads of one process wait for one another, up to thirty times longer.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +54,8 @@ def process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def call(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "convbench", *map(str, arguments)]
         options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 300, "check": False} | options
+        # One thread each: on busy cores two threads of one process wait for one another, up to thirty times longer.
+        options["env"] = {"OMP_NUM_THREADS": "1"} | dict(options.get("env") or os.environ)
         return subprocess.run(command, **options)
 
     return call

@@ -19,7 +19,7 @@ _MARGIN = 2  # of zeros on each side: 32 px, as in LeCun et al. 1998, section II
 
 @DATASETS.register("mnist", reference="LeCun et al. 1998, Gradient-based learning applied to document recognition")
 def mnist(root: Path | None, split: str) -> Arrays:
-    """70,000 handwritten digits, grey, 28x28 with zeros around to 32x32; 54,000 train, 6,000 validation, 10,000 test."""
+    """70,000 handwritten digits, grey, 28x28 zero-padded to 32x32; 54,000 train, 6,000 validation, 10,000 test."""
     images, labels = _read("mnist", "MNIST", root, split)
     digits = tuple(str(digit) for digit in range(10))
     return Arrays(images, labels, digits, mean=(0.1000,), std=(0.2752,))
@@ -27,7 +27,7 @@ def mnist(root: Path | None, split: str) -> Arrays:
 
 @DATASETS.register("fashion_mnist", reference="Xiao et al. 2017, arXiv:1708.07747")
 def fashion_mnist(root: Path | None, split: str) -> Arrays:
-    """70,000 pictures of clothes in 10 classes, grey, 28x28 with zeros around to 32x32; 54,000 train, 6,000 validation, 10,000 test."""
+    """70,000 grey pictures of clothes, 28x28 zero-padded to 32x32; 54,000 train, 6,000 validation, 10,000 test."""
     images, labels = _read("fashion_mnist", "FashionMNIST", root, split)
     clothes = (
         "T-shirt/top",

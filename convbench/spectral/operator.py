@@ -82,6 +82,10 @@ class LinearMap:
         norm = torch.where(norm > 0, norm, 1.0)  # a short x would drown in the offset
         return (self.module(x / norm) - self._offset) * norm.view(-1, *(1 for _ in self.output_shape))
 
+    @torch.no_grad()
+    def _linear_part(self, x: Tensor) -> Tensor:
+        return self.module(x) - self._offset
+
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y for a batch of outputs: `(N, *output_shape)` -> `(N, *input_shape)`."""
         if len(y) not in self._graphs:  # an iteration applies the same graph many times
@@ -104,7 +108,8 @@ class LinearMap:
         x, y = torch.randn(2, 1, *self.input_shape, generator=generator, dtype=torch.float64)
         z = torch.randn(1, *self.output_shape, generator=generator, dtype=torch.float64)
         for scale in (0.01, 1.0, 100.0):
-            ax, ay, total = self.forward(scale * x), self.forward(scale * y), self.forward(scale * (x + y))
+            # The module itself, not `forward`: that looks at short inputs only, where a ReLU behind a bias is affine.
+            ax, ay, total = (self._linear_part(scale * v) for v in (x, y, x + y))
             size = ax.norm() + ay.norm() + self._offset.norm()
             if not (total - ax - ay).norm() <= _AFFINITY_TOLERANCE * size:
                 raise MetricNotDefinedError(
