@@ -21,7 +21,7 @@ from convbench.errors import CheckpointError, ConfigError, MetricNotDefinedError
 from convbench.metrics import NETWORK_METRICS, PREDICTION_METRICS
 from convbench.names import resolved_evaluation
 from convbench.rows import Row
-from convbench.runtime import deterministic, select_device
+from convbench.runtime import deterministic, eval_mode, select_device
 from convbench.subject import Subject, subject_of_run
 from corruptions import EngineUnavailableError, corrupt, resolve_conditions
 
@@ -201,11 +201,5 @@ class Bench:
 @contextmanager
 def measuring(network: nn.Module, device: torch.device) -> Iterator[None]:
     """Eval mode, no gradients and deterministic kernels inside the block; every module's own mode after it."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.no_grad(), deterministic(device):
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with eval_mode(network), torch.no_grad(), deterministic(device):
+        yield

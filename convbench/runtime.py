@@ -13,6 +13,7 @@ from convbench.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -48,6 +49,18 @@ def private_rng(*key: object, device: torch.device | None = None) -> Iterator[No
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(stream_seed(*key))
         yield
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Put `model` into evaluation mode; give every submodule its own mode back on leaving, also after an error."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """train(config) -> Checkpoint: one loop, straight down, that a kill at any moment does not harm.
 
 SGD with momentum and clipped gradients; the learning rate is a pure function of the step; every random choice comes
-from a stream keyed by (seed, epoch). So an epoch depends only on the state at its start, and a resumed run ends with the same bits.
+from a stream keyed by (seed, epoch). So an epoch depends only on the state at its start, and a resumed run ends with
+the same bits.
 """
 
 import math

@@ -66,7 +66,7 @@ class TrainingProgress(_Bar):
             quiet=quiet,
         )
         self.epochs = epochs
-        self.task = self.bar.add_task(f"epoch 1/{epochs}", total=None, loss=float("nan"), accuracy=0.0, speed=0.0)
+        self.task = self.bar.add_task(f"epoch 1/{epochs}", total=None, visible=False, loss=0.0, accuracy=0.0, speed=0.0)
         self.started: Path | None = None
 
     def start(self, folder: Path) -> None:
@@ -79,6 +79,7 @@ class TrainingProgress(_Bar):
         if self.live:
             self.bar.update(
                 self.task,
+                visible=True,  # from the first step on: before it there is no loss to show
                 description=f"epoch {progress.epoch}/{self.epochs}",
                 completed=progress.step,
                 total=progress.steps,

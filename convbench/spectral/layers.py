@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from convbench.errors import MetricNotDefinedError
 from convbench.norms import ConvNorm2d, NormalizedConv2d
-from convbench.spectral.eval_mode import eval_mode
+from convbench.runtime import eval_mode
 from convbench.spectral.norm import SpectralNorm, spectral_norm
 from convbench.spectral.stages import is_batch_norm
 
