@@ -1,5 +1,6 @@
 """`convbench evaluate`: a network under corruptions, its spectral norms and Lipschitz bounds, into results.csv."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,6 +87,8 @@ def evaluate(
         measure(out, subject_of_model(foreign, weights))
     for folder in folders:
         checkpoint = load_checkpoint(folder)
+        if not checkpoint.complete and not quiet:
+            print(f"note: the training of {folder} is not finished; these are its weights so far.", file=sys.stderr)
         measure(folder, subject_of_run(checkpoint, wanted.checkpoint))
 
 

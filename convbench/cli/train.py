@@ -1,5 +1,6 @@
 """`convbench train`: one network into one run folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,9 +35,10 @@ def train(
 
     if resume is not None:
         found = load_checkpoint(resume).config
-        if wanted not in (TrainConfig(), found):
+        # Only where the data lie may have changed since.
+        if replace(wanted, data_dir=None) not in (TrainConfig(), replace(found, data_dir=None)):
             raise ConfigError(f"--resume {resume} takes its options from {resume / 'config.json'}: give no others.")
-        wanted = found
+        wanted = replace(found, data_dir=wanted.data_dir or found.data_dir)
     with TrainingProgress(wanted.epochs, quiet=quiet) as progress:
         run = train(
             wanted,

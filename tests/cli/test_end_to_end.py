@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,21 @@ def test_the_settings_of_an_evaluation_are_written_beside_it(swept):
     settings = json.loads(first.read_text())
     assert settings["corruption_profile"] == "imagecorruptions/imagecorruptions"
     assert {"weights_sha256", "data_fingerprint", "corruption_seed", "conditions"} <= set(settings)
+
+
+def test_an_unfinished_training_is_said_when_it_is_measured(cli, trained, tmp_path):
+    folder = Path(shutil.copytree(trained.folder, tmp_path / "runs" / "unfinished"))
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"complete": False}))
+    code, _, stderr = cli("evaluate", "--examples", 10, "--network-metric", "none", "--device", "cpu")
+    assert code == 0
+    assert "the training of runs/unfinished is not finished" in stderr
+
+
+def test_resume_takes_no_other_options_but_where_the_data_lie(cli, trained, tmp_path):
+    folder = Path(shutil.copytree(trained.folder, tmp_path / "runs" / trained.run_id))
+    code, _, stderr = cli("train", "--resume", folder, "--epochs", 7, "--device", "cpu")
+    assert code == 2
+    assert "give no others" in stderr
+    code, output, _ = cli("train", "--resume", folder, "--data-dir", tmp_path, "--device", "cpu")
+    assert (code, output.strip()) == (0, str(folder))
