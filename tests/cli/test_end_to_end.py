@@ -111,7 +111,9 @@ def test_a_dry_run_prints_the_grid_of_a_file_and_flags_win(cli, tmp_path):
 
 
 def test_a_failed_run_does_not_stop_the_others(process, tmp_path):
-    result = process("sweep", "--norm", "none", "--lr", "1e6,0.02", *TINY, "--epochs", 1, "--workers", 1)
+    result = process(
+        "sweep", "--norm", "none", "--lr", "1e6,0.02", "--clip-norm", 0, *TINY, "--epochs", 1, "--workers", 1
+    )
     assert result.returncode == 3, result.stderr
     assert len(result.stdout.split()) == 1
     last = result.stderr.strip().splitlines()[-1]
