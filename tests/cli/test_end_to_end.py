@@ -200,3 +200,28 @@ def test_resume_takes_no_other_options_but_where_the_data_lie(cli, trained, tmp_
     assert "give no others" in stderr
     code, output, _ = cli("train", "--resume", folder, "--data-dir", tmp_path, "--device", "cpu")
     assert (code, output.strip()) == (0, str(folder))
+
+
+def test_a_run_that_dies_takes_only_itself_along(process, tmp_path):
+    body = (
+        "from torch import nn\n\ndef make(num_classes):\n    {}\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))\n"
+    )
+    (tmp_path / "good.py").write_text(body.format("pass"))
+    (tmp_path / "bad.py").write_text(body.format("import os; os._exit(17)"))
+    options = ["--dataset", "synthetic", "--epochs", 1, "--train-examples", 100, "--device", "cpu", "--workers", 2]
+    result = process("sweep", "--model", "bad.py:make,good.py:make", "--norm", "native", *options)
+    assert result.returncode == 3, result.stderr
+    assert len(result.stdout.split()) == 1
+    assert "1 of 2 runs failed: synthetic-bad.py-make-native" in result.stderr
+    assert "its process ended with code 17" in result.stderr
+
+
+def test_the_python_interface_of_the_readme(trained, tmp_path):
+    import convbench
+
+    config = convbench.EvalConfig(corruptions=("gaussian",), severities=(5,), examples=20, network_metrics=())
+    rows = list(convbench.evaluate(convbench.load_checkpoint(trained.folder), config))
+    convbench.write_rows(tmp_path / "results.csv", rows)
+    assert convbench.read_rows(tmp_path / "results.csv") == rows
+    assert [group.name for group in convbench.compare(rows, by="norm").groups] == ["bn"]
