@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from convbench.config import TrainConfig
+
+# The same examples in every run, and no time limit on one: a loaded machine must not fail a right answer.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 # On busy cores two threads of one process wait for one another, up to thirty times longer.
 torch.set_num_threads(1)

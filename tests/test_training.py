@@ -51,7 +51,7 @@ def test_training_resumed_after_any_step_ends_with_the_same_bits(tiny, tmp_path,
 
 @pytest.mark.parametrize("norm", NORM_NAMES)
 def test_a_run_killed_with_sigkill_resumes_to_the_same_bits(norm, tmp_path, process):
-    settings = ["--dataset", "synthetic", "--model", "simple_cnn", "--norm", norm, "--epochs", 4, "--lr", 0.02]
+    settings = ["--dataset", "synthetic", "--model", "simple_cnn", "--norm", norm, "--epochs", 20, "--lr", 0.02]
     settings += ["--train-examples", 80, "--batch-size", 40, "--device", "cpu"]
     command = [sys.executable, "-m", "convbench", "train", *map(str, settings), "--out", "killed"]
     # One thread for both: the promise is for the same machine and the same number of threads.
