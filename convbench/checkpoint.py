@@ -10,8 +10,6 @@ runs/<run_id>/
     state.pt                optimizer and history, to resume from (until training is complete)
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,7 @@ from torch import nn
 from convbench.config import CHECKPOINTS, TrainConfig
 from convbench.datasets import Arrays
 from convbench.errors import CheckpointError, ConfigError
-from convbench.files import write_atomically
+from convbench.files import read_json, write_atomically
 from convbench.models.loading import build_model
 from convbench.models.weights import apply_state_dict, read_state_dict
 
@@ -108,22 +106,6 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder} is no run folder: it holds no config.json.")
     return Checkpoint(folder, TrainConfig.from_dict(read_json(folder / "config.json")))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; `CheckpointError` where it cannot be read as one."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}.") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"cannot read {path}: not a JSON object.")
-    return value
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` as readable JSON, atomically."""
-    write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_weights(path: Path, model: nn.Module) -> None:

@@ -1,14 +1,15 @@
 """Files that are whole or absent: atomic writes, one writer per folder, and disk errors in one line."""
 
 import fcntl
+import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from convbench.errors import ConvbenchError
+from convbench.errors import CheckpointError, ConvbenchError
 
 
 @contextmanager
@@ -54,6 +55,22 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def read_json(path: Path, error: type[ConvbenchError] = CheckpointError) -> dict[str, Any]:
+    """The JSON object in `path`; an `error` that names it where it cannot be read as one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        raise error(f"cannot read {path}: {reason}.") from None
+    if not isinstance(value, dict):
+        raise error(f"cannot read {path}: not a JSON object.")
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as readable JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def _canonical_dataset(name: str) -> str:
 def _canonical_model(name: str) -> str:
     from convbench.models import MODELS
 
-    return MODELS.canonical(name) if name.partition(":")[0] in MODELS else name
+    return MODELS.canonical(name) if name in MODELS else name
 
 
 def resolved_evaluation(config: EvalConfig) -> EvalConfig:
@@ -60,12 +60,12 @@ def resolved_evaluation(config: EvalConfig) -> EvalConfig:
             raise ConfigError(str(error)) from None
     wanted = (*config.metrics, *config.network_metrics)
     for name in wanted:
-        if name.partition(":")[0] not in PREDICTION_METRICS and name.partition(":")[0] not in NETWORK_METRICS:
+        if name not in PREDICTION_METRICS and name not in NETWORK_METRICS:
             raise UnknownNameError("metric", name, [*PREDICTION_METRICS.names(), *NETWORK_METRICS.names()])
     return replace(
         config,
         corruptions=tuple(names),
         severities=tuple(sorted(set(config.severities))),
-        metrics=tuple(PREDICTION_METRICS.canonical(n) for n in wanted if n.partition(":")[0] in PREDICTION_METRICS),
-        network_metrics=tuple(NETWORK_METRICS.canonical(n) for n in wanted if n.partition(":")[0] in NETWORK_METRICS),
+        metrics=tuple(PREDICTION_METRICS.canonical(n) for n in wanted if n in PREDICTION_METRICS),
+        network_metrics=tuple(NETWORK_METRICS.canonical(n) for n in wanted if n in NETWORK_METRICS),
     )

@@ -76,9 +76,10 @@ class Registry(Generic[F]):
         self._load()
         return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
 
-    def __contains__(self, name: object) -> bool:
+    def __contains__(self, text: str) -> bool:
+        """Whether `text`, a name with or without options, names an entry."""
         self._load()
-        return name in self._names
+        return text.partition(":")[0] in self._names
 
     def names(self) -> list[str]:
         """The canonical names, sorted."""

@@ -15,11 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from convbench.checkpoint import read_json, write_json
 from convbench.config import EvalConfig
 from convbench.errors import ConfigError, ResultsError
 from convbench.evaluation import Bench, Cell, Condition, Measured, plan
-from convbench.files import only_writer
+from convbench.files import only_writer, read_json, write_json
 from convbench.metrics import NETWORK_METRICS
 from convbench.names import resolved_evaluation
 from convbench.rows import Row, write_rows
@@ -184,8 +183,6 @@ def collect(folder: Path) -> Results:
             notes += [note] if note else []
     order = ["none", *corruption_names()]
     # Within one cell and metric the sort keeps the rows as they are: layers in the order of the network.
-    rows.sort(
-        key=lambda row: (row.metric.partition(":")[0] in NETWORK_METRICS, order.index(row.corruption), row.severity)
-    )
+    rows.sort(key=lambda row: (row.metric in NETWORK_METRICS, order.index(row.corruption), row.severity))
     write_rows(folder / "results.csv", rows)
     return Results(folder / "results.csv", rows, tuple(notes))

@@ -22,13 +22,12 @@ from convbench.checkpoint import (
     data_facts,
     load_checkpoint,
     read_state,
-    write_json,
     write_state,
     write_weights,
 )
 from convbench.config import TrainConfig
 from convbench.errors import CheckpointError, ConvbenchError
-from convbench.files import only_writer, write_atomically
+from convbench.files import only_writer, write_atomically, write_json
 from convbench.history import EpochLog, format_history
 from convbench.names import resolved
 from convbench.optimization import learning_rate, parameter_groups
@@ -115,7 +114,6 @@ class _Training:
         self.crop = "crop" in config.augment or config.augment == "auto"
         self.flip = "flip" in config.augment or (config.augment == "auto" and data.train.flip)
         self.history: list[EpochLog] = []
-        self.best_accuracy = -1.0
         self.record: dict[str, Any] = {
             "run_id": run.run_id,
             "complete": False,
@@ -142,7 +140,6 @@ class _Training:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.history = [EpochLog(**log) for log in state["history"]]
-            self.best_accuracy = state["best_accuracy"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"cannot resume from {path}: {reason}.") from error
@@ -154,7 +151,7 @@ class _Training:
             self._save(log)
             if on_epoch is not None:
                 on_epoch(log)
-        best = max(self.history, key=lambda log: (log.validation_accuracy, log.epoch))
+        best = self._best()
         self.record |= {
             "complete": True,
             "best_epoch": best.epoch,
@@ -237,11 +234,13 @@ class _Training:
             "Try a lower --lr, a longer --warmup-epochs, or a normalization."
         )
 
+    def _best(self) -> EpochLog:
+        # A tie goes to the later epoch: its learning rate is lower.
+        return max(self.history, key=lambda log: (log.validation_accuracy, log.epoch))
+
     def _save(self, log: EpochLog) -> None:
         # The state goes last: a kill before it repeats this epoch, and writes the same files again.
-        # A tie goes to the later epoch: its learning rate is lower.
-        if log.validation_accuracy >= self.best_accuracy:
-            self.best_accuracy = log.validation_accuracy
+        if log is self._best():
             write_weights(self.run_folder / "best.safetensors", self.model)
         write_weights(self.run_folder / "last.safetensors", self.model)
         write_atomically(self.run_folder / "history.csv", format_history(self.history))
@@ -251,6 +250,5 @@ class _Training:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "history": [asdict(log) for log in self.history],
-                "best_accuracy": self.best_accuracy,
             },
         )

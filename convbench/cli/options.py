@@ -19,15 +19,14 @@ from convbench.errors import ConfigError, UnknownNameError
 _METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
 
 
-def from_config(config: type, *, skip: tuple[str, ...] = (), grid: bool = False) -> Callable[..., Any]:
+def from_config(config: type, *, grid: bool = False) -> Callable[..., Any]:
     """Give a command one option for each field of `config`; the body receives them as `settings`.
 
     Args:
-        skip: fields that are no options of this command.
         grid: every option takes a comma list; `settings` then holds a list of values per field.
     """
     hints = get_type_hints(config)
-    chosen = [field for field in fields(config) if field.name not in skip]
+    chosen = fields(config)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]

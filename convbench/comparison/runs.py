@@ -1,13 +1,13 @@
 """The runs to compare: from run folders, results files, globs, or everything under runs/."""
 
 import glob
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from convbench.errors import NotComparableError, ResultsError
+from convbench.files import read_json
 from convbench.rows import Row, read_rows
 
 RESULTS = "results.csv"
@@ -174,12 +174,4 @@ def _with_sidecars(runs: tuple[Run, ...], file: Path) -> list[Run]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"cannot read {path}: {error}.") from None
-    if not isinstance(content, dict):
-        raise ResultsError(f"cannot read {path}: not a JSON object.")
-    return content
+    return read_json(path, ResultsError) if path.is_file() else {}

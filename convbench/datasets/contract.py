@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -40,5 +39,3 @@ class Arrays:
 
 # (root, split) -> Arrays. `root` is the folder of the official files, or None for the download cache.
 DATASETS: Registry[Callable[..., Arrays]] = Registry("data set", "convbench.datasets")
-
-Loader = Callable[[Path | None, str], Arrays]

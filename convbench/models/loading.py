@@ -1,6 +1,7 @@
 """From the name of a model to a classifier with seeded weights."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import nn
@@ -63,7 +64,13 @@ def check_model(name: str, norm: str = "bn") -> None:
     if is_user_file(name):
         check_user_file(name, takes_norm=norm != NATIVE)
     elif not name.startswith(TORCHVISION_PREFIX):
-        build_model(name, norm)  # milliseconds for most; only building sees an option out of its range
+        _try_building(name, norm)
+
+
+@cache  # a grid of seeds and rates asks for the same few, and a large model takes half a second
+def _try_building(name: str, norm: str) -> None:
+    """Only building sees an option out of its range."""
+    build_model(name, norm)
 
 
 def _resolve(name: str, norm: str) -> Callable[[int, int], nn.Module]:
