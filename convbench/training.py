@@ -29,6 +29,7 @@ from convbench.config import TrainConfig
 from convbench.errors import CheckpointError, ConvbenchError
 from convbench.files import only_writer, write_atomically, write_json
 from convbench.history import EpochLog, format_history
+from convbench.models.loading import conversion_report
 from convbench.names import resolved
 from convbench.norms import penalties
 from convbench.optimization import learning_rate, parameter_groups
@@ -126,6 +127,9 @@ class _Training:
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "conditions": conditions(device, precision=self.precision),
         }
+        report = conversion_report(config.model, config.norm)
+        if report is not None:
+            write_atomically(run.folder / "conversion.md", report.markdown())
         if noise is not None:
             noise.write(run.folder)
             self.record["label_noise"] = noise.brief

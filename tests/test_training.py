@@ -52,6 +52,15 @@ def test_training_resumed_after_any_step_ends_with_the_same_bits(tiny, tmp_path,
         assert not (resumed.folder / "state.pt").exists()
 
 
+def test_a_converted_model_leaves_the_table_of_its_layers(tiny, tmp_path):
+    config = replace(tiny, model="simple_cnn:width=4", epochs=1, train_examples=80)
+    converted = train(replace(config, norm="mixture:where=last:1"), out=tmp_path, device="cpu")
+    table = (converted.folder / "conversion.md").read_text()
+    assert table.startswith("1 of ")
+    assert "| BatchNorm2d becomes MixtureNorm2d" in table
+    assert not (train(config, out=tmp_path, device="cpu").folder / "conversion.md").exists()
+
+
 @pytest.mark.parametrize("norm", ["bn", "mixture"])  # files and processes; the test above has every norm
 def test_a_run_killed_with_sigkill_resumes_to_the_same_bits(norm, tmp_path, process):
     settings = ["--dataset", "synthetic", "--model", "simple_cnn", "--norm", norm, "--epochs", 20, "--lr", 0.02]

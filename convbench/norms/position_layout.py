@@ -62,7 +62,7 @@ class Planes:
 
     @staticmethod
     def project(coefficient_kc: Tensor, values: Tensor) -> Tensor:
-        return bmm(coefficient_kc.expand(len(values), -1, -1), values)
+        return bmm(coefficient_kc.expand(values.shape[0], -1, -1), values)
 
     @staticmethod
     def reduce(components: Tensor, values: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Planes:
 
     @staticmethod
     def expand(coefficient_kc: Tensor, components: Tensor, out: Tensor | None = None) -> Tensor:
-        return bmm(coefficient_kc.t().expand(len(components), -1, -1), components, out=out)
+        return bmm(coefficient_kc.t().expand(components.shape[0], -1, -1), components, out=out)
 
 
 class Rows:

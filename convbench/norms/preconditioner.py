@@ -11,10 +11,11 @@ vanishes at some frequencies; in float32 the gain there would be wrong by tens o
 """
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from convbench.norms.constant_tables import constant_table
 
 Pair = tuple[int, int]
 
@@ -95,37 +96,31 @@ def half_plane(kernel: Pair) -> list[Pair]:
     return [lag for lag in lags if lag >= (0, 0)]
 
 
-# The tables below are constants of the arguments, not of any weights: they cannot go stale. A table made while in
-# inference mode must serve a training later, hence `inference_mode(False)`.
-
-
-@lru_cache(maxsize=64)
+@constant_table
 def _pairs_by_lag(kernel: Pair, device: torch.device) -> Tensor:
     """For each lag the entries of the flat Gram matrix that have it, twice where the lag is not zero."""
-    with torch.inference_mode(False):
-        rows, cols = kernel
-        size = rows * cols
-        table = torch.full((rows * (2 * cols - 1) - cols + 1, 2 * size), size * size)  # the zero appended to the Gram
-        for number, (dy, dx) in enumerate(half_plane(kernel)):
-            first = [(y, x) for y in range(rows - dy) for x in range(max(0, -dx), cols - max(0, dx))]
-            entries = [(y * cols + x) * size + (y + dy) * cols + x + dx for y, x in first]
-            if number:
-                entries = entries * 2
-            table[number, : len(entries)] = torch.tensor(entries)
-        return table.to(device)
+    rows, cols = kernel
+    size = rows * cols
+    table = torch.full((rows * (2 * cols - 1) - cols + 1, 2 * size), size * size)  # the zero appended to the Gram
+    for number, (dy, dx) in enumerate(half_plane(kernel)):
+        first = [(y, x) for y in range(rows - dy) for x in range(max(0, -dx), cols - max(0, dx))]
+        entries = [(y * cols + x) * size + (y + dy) * cols + x + dx for y, x in first]
+        if number:
+            entries = entries * 2
+        table[number, : len(entries)] = torch.tensor(entries)
+    return table.to(device)
 
 
-@lru_cache(maxsize=64)
+@constant_table
 def _cosines(kernel: Pair, dilation: Pair, stride: Pair, torus: Pair, device: torch.device) -> Tensor:
     """cos<f, d>, shape `(lags, N1 * (N2 // 2 + 1))`; the phase is reduced in whole numbers, so exact.
 
     Zero at the lags that the stride skips.
     """
-    with torch.inference_mode(False):
-        lag = torch.tensor(half_plane(kernel)) * torch.tensor(dilation)
-        kept = (lag % torch.tensor(stride) == 0).all(1)
-        lag = lag.div(torch.tensor(stride), rounding_mode="floor")
-        row, col = torch.arange(torus[0]), torch.arange(torus[1] // 2 + 1)
-        turns = lag[:, :1, None] * row[:, None] * torus[1] + lag[:, 1:, None] * col * torus[0]
-        angle = (turns % (torus[0] * torus[1])).double() * (2 * math.pi / (torus[0] * torus[1]))
-        return (angle.cos().flatten(1) * kept[:, None]).to(device)
+    lag = torch.tensor(half_plane(kernel)) * torch.tensor(dilation)
+    kept = (lag % torch.tensor(stride) == 0).all(1)
+    lag = lag.div(torch.tensor(stride), rounding_mode="floor")
+    row, col = torch.arange(torus[0]), torch.arange(torus[1] // 2 + 1)
+    turns = lag[:, :1, None] * row[:, None] * torus[1] + lag[:, 1:, None] * col * torus[0]
+    angle = (turns % (torus[0] * torus[1])).double() * (2 * math.pi / (torus[0] * torus[1]))
+    return (angle.cos().flatten(1) * kept[:, None]).to(device)

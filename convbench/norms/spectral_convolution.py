@@ -10,13 +10,14 @@ Products with real Fourier matrices leave the frequencies in front, so that no a
 """
 
 import math
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convbench.norms.constant_tables import constant_table
 from convbench.norms.torus_filter import Pair, TorusFilter, Window, whole
 
 Geometry = tuple[Pair, Window, Window, Pair]  # torus, source, target, dilation
@@ -147,46 +148,39 @@ def _weights(size: int) -> Tensor:
     return torch.where(2 * frequency % size == 0, 1.0, 2.0).double()
 
 
-# The tables below are constants of the arguments, not of any weights: they cannot go stale. A table made while in
-# inference mode must serve a training later, hence `inference_mode(False)`.
-
-
 def _angles(frequencies: int, size: int, positions: range) -> Tensor:
     turns = torch.arange(frequencies)[:, None] * torch.tensor(positions) % size
     return turns.double() * (2 * math.pi / size)
 
 
-@lru_cache(maxsize=256)
+@constant_table
 def _analysis_bases(torus: Pair, window: Window, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Along columns to [Re, Im] of half the frequencies, then along rows from each of the two to [-Im, Re, Im]."""
-    with torch.inference_mode(False):
-        p, q = _angles(torus[1] // 2 + 1, torus[1], window[1]), _angles(torus[0], torus[0], window[0])
-        along_cols = torch.stack([p.cos(), -p.sin()], 1)
-        from_real = torch.stack([q.sin(), q.cos(), -q.sin()], 1)
-        from_imaginary = torch.stack([-q.cos(), q.sin(), q.cos()], 1)
-        first, second, third = (m.flatten(0, 1).to(dtype) for m in (along_cols, from_real, from_imaginary))
-        return first, second, third
+    p, q = _angles(torus[1] // 2 + 1, torus[1], window[1]), _angles(torus[0], torus[0], window[0])
+    along_cols = torch.stack([p.cos(), -p.sin()], 1)
+    from_real = torch.stack([q.sin(), q.cos(), -q.sin()], 1)
+    from_imaginary = torch.stack([-q.cos(), q.sin(), q.cos()], 1)
+    first, second, third = (m.flatten(0, 1).to(dtype) for m in (along_cols, from_real, from_imaginary))
+    return first, second, third
 
 
-@lru_cache(maxsize=256)
+@constant_table
 def _synthesis_bases(torus: Pair, window: Window, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Along rows from [Re, Im] to each of the two, then along columns to the positions."""
-    with torch.inference_mode(False):
-        p, q = _angles(torus[1] // 2 + 1, torus[1], window[1]), _angles(torus[0], torus[0], window[0])
-        to_real, to_imaginary = torch.stack([q.cos(), -q.sin()], 1), torch.stack([q.sin(), q.cos()], 1)
-        weights = _weights(torus[1])[:, None, None] / (torus[0] * torus[1])
-        along_cols = torch.stack([p.cos(), -p.sin()], 1) * weights
-        first, second, third = (m.flatten(0, 1).to(dtype) for m in (to_real, to_imaginary, along_cols))
-        return first, second, third
+    p, q = _angles(torus[1] // 2 + 1, torus[1], window[1]), _angles(torus[0], torus[0], window[0])
+    to_real, to_imaginary = torch.stack([q.cos(), -q.sin()], 1), torch.stack([q.sin(), q.cos()], 1)
+    weights = _weights(torus[1])[:, None, None] / (torus[0] * torus[1])
+    along_cols = torch.stack([p.cos(), -p.sin()], 1) * weights
+    first, second, third = (m.flatten(0, 1).to(dtype) for m in (to_real, to_imaginary, along_cols))
+    return first, second, third
 
 
-@lru_cache(maxsize=256)
+@constant_table
 def _taps(kernel: Pair, torus: Pair, dilation: Pair, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """cos and sin of <f, d u> for frequencies f, column by column, and kernel entries u, `(F, kh * kw)`."""
-    with torch.inference_mode(False):
-        n1, n2 = torus
-        u, v = torch.arange(kernel[0]) * dilation[0], torch.arange(kernel[1]) * dilation[1]
-        along_rows = torch.arange(n1)[:, None, None] * u[:, None] * n2
-        turns = along_rows + torch.arange(n2 // 2 + 1)[:, None, None, None] * v * n1
-        angle = (turns % (n1 * n2)).double().flatten(0, 1).flatten(1) * (2 * math.pi / (n1 * n2))
-        return angle.cos().to(dtype), angle.sin().to(dtype)
+    n1, n2 = torus
+    u, v = torch.arange(kernel[0]) * dilation[0], torch.arange(kernel[1]) * dilation[1]
+    along_rows = torch.arange(n1)[:, None, None] * u[:, None] * n2
+    turns = along_rows + torch.arange(n2 // 2 + 1)[:, None, None, None] * v * n1
+    angle = (turns % (n1 * n2)).double().flatten(0, 1).flatten(1) * (2 * math.pi / (n1 * n2))
+    return angle.cos().to(dtype), angle.sin().to(dtype)

@@ -127,6 +127,7 @@ class _Surgery:
     def _converted(self, conv: nn.Conv2d, behind: nn.Module | None) -> nn.Module | None:
         """`norm.on_conv(conv)`, or None where that is `conv` with the same parameters."""
         bias, before = conv.bias, {name for name, _ in conv.named_parameters()}
+        penalty = vars(conv).pop("norm_penalty", None)  # of the norm that goes
         if not self.norm.has_shift and bias is None:
             shift = getattr(behind, "bias", None)
             start = torch.zeros(conv.out_channels) if shift is None else shift.detach().clone()
@@ -139,6 +140,8 @@ class _Surgery:
                 raise ConfigError(f"{type(conv).__name__} has a forward pass of its own, which would be lost")
         except (ValueError, ConfigError):
             conv.bias = bias
+            if penalty is not None:
+                conv.norm_penalty = penalty
             raise
         finally:
             conv.to(home)

@@ -16,11 +16,12 @@ so that four N x N products and one mirrored product of coefficients do it, with
 """
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from convbench.norms.constant_tables import constant_table
 
 Pair = tuple[int, int]
 Window = tuple[range, range]
@@ -154,22 +155,17 @@ def _mirrored(size: int) -> list[int]:
     return [*half, 0, *opposite] if size % 2 else [0, *half, *opposite, size // 2]
 
 
-# The tables below are constants of the arguments, not of any weights: they cannot go stale. A table made while in
-# inference mode must serve a training later, hence `inference_mode(False)`.
-
-
-@lru_cache(maxsize=64)
+@constant_table
 def _half_grid_index(torus: Pair, mirrored: bool, sign: int, device: torch.device) -> Tensor:
     """Where `rfft2` keeps the frequencies (a, sign * b), or their negatives if it keeps only those.
 
     a and b run through all frequencies in their natural order, or `_mirrored`.
     """
-    with torch.inference_mode(False):
-        a, b = (torch.tensor(_mirrored(size)) if mirrored else torch.arange(size) for size in torus)
-        a, b = a[:, None] % torus[0], sign * b % torus[1]
-        stored = b <= torus[1] // 2
-        a, b = torch.where(stored, a, -a % torus[0]), torch.where(stored, b, torus[1] - b)
-        return (a * (torus[1] // 2 + 1) + b).to(device)
+    a, b = (torch.tensor(_mirrored(size)) if mirrored else torch.arange(size) for size in torus)
+    a, b = a[:, None] % torus[0], sign * b % torus[1]
+    stored = b <= torus[1] // 2
+    a, b = torch.where(stored, a, -a % torus[0]), torch.where(stored, b, torus[1] - b)
+    return (a * (torus[1] // 2 + 1) + b).to(device)
 
 
 def _cas(turns: Tensor, size: int, dtype: torch.dtype) -> Tensor:
@@ -177,19 +173,17 @@ def _cas(turns: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     return ((angle.cos() + angle.sin()) / math.sqrt(size)).to(dtype)
 
 
-@lru_cache(maxsize=256)
+@constant_table
 def _hartley(size: int, positions: range, dtype: torch.dtype) -> Tensor:
     """The Hartley basis at some positions, shape `(positions, size)`."""
-    with torch.inference_mode(False):
-        return _cas(torch.tensor(positions)[:, None] * torch.tensor(_mirrored(size)), size, dtype)
+    return _cas(torch.tensor(positions)[:, None] * torch.tensor(_mirrored(size)), size, dtype)
 
 
-@lru_cache(maxsize=256)
+@constant_table
 def _hartley_2d(torus: Pair, window: Window, dtype: torch.dtype) -> Tensor:
     """The two-dimensional Hartley basis, in which an even gain is diagonal, shape `(positions, N1 * N2)`."""
     rows, cols = torus
-    with torch.inference_mode(False):
-        along_rows = torch.tensor(window[0])[:, None] * torch.arange(rows) * cols
-        along_cols = torch.tensor(window[1])[:, None] * torch.arange(cols) * rows
-        turns = along_rows[:, None, :, None] + along_cols[None, :, None, :]
-        return _cas(turns.flatten(0, 1).flatten(1), rows * cols, dtype)
+    along_rows = torch.tensor(window[0])[:, None] * torch.arange(rows) * cols
+    along_cols = torch.tensor(window[1])[:, None] * torch.arange(cols) * rows
+    turns = along_rows[:, None, :, None] + along_cols[None, :, None, :]
+    return _cas(turns.flatten(0, 1).flatten(1), rows * cols, dtype)

@@ -127,7 +127,15 @@ def step(layer, weight, **options):
     optimizer.step()
 
 
+def to_and_back(layer, weight):
+    """`.to()` puts new values behind the same parameter."""
+    layer.double()
+    layer.weight.data = weight.double()
+    layer.to(torch.float32)
+
+
 CHANGES = {
+    "to": to_and_back,
     "data": lambda layer, weight: layer.weight.data.copy_(weight),
     "numpy": lambda layer, weight: layer.weight.detach().numpy().__setitem__(..., weight.numpy()),
     "load": lambda layer, weight: layer.load_state_dict(layer.state_dict() | {"weight": weight}),

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 import convbench
 from convbench.errors import ConfigError
-from convbench.norms import NORMS, ConvNorm2d, MixtureNorm2d, NormalizedConv2d
+from convbench.norms import NORMS, ConvNorm2d, MixtureNorm2d, NormalizedConv2d, penalties
 from convbench.optimization import parameter_groups
 
 
@@ -201,6 +201,16 @@ def test_a_refused_convolution_is_as_it_was():
     (left,) = conversion.report.left
     assert "all zero" in left.note
     assert_same_state(conversion.model[:3], state(model[:3]))
+
+
+def test_the_penalty_of_a_norm_goes_with_it():
+    penalized = convbench.convert(small(), "orthogonal").model
+    assert len(penalties(penalized)) == 2
+    assert penalties(convbench.convert(penalized, "bn").model) == []
+    assert len(penalties(convbench.convert(penalized, "ocnn").model)) == 2
+    kept = convbench.convert(penalized, "bn", where="last:1").model
+    assert len(penalties(kept)) == 1
+    assert len(penalties(penalized)) == 2
 
 
 def test_where():
