@@ -11,7 +11,6 @@ from scipy.stats import binomtest
 from sklearn.metrics import log_loss
 
 from convbench.metrics import PREDICTION_METRICS
-from convbench.metrics.accuracy import wilson_interval
 
 
 def sample(n: int = 200, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,25 +36,21 @@ def test_every_metric_is_described_directed_and_a_number(entry):
 
 
 @given(n=st.integers(1, 5000), share=st.floats(0, 1))
-def test_wilson_is_scipys(n, share):
-    correct = round(share * n)
-    expected = binomtest(correct, n).proportion_ci(confidence_level=0.95, method="wilson")
-    low, high = wilson_interval(correct, n)
+def test_the_interval_of_the_accuracy_is_scipys(n, share):
+    right = round(share * n)
+    logits = torch.zeros(n, 2)
+    logits[:right, 1] = 1
+    labels = torch.ones(n, dtype=torch.int64)
+    expected = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
+    low, high = measure("accuracy_lower", logits, labels), measure("accuracy_upper", logits, labels)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert 0 <= low <= correct / n <= high <= 1
-
-
-def test_wilson_of_the_published_example_and_of_nothing():
-    assert wilson_interval(9, 10) == pytest.approx((0.5958, 0.9821), abs=5e-5)
-    assert wilson_interval(0, 0) == (0.0, 1.0)
+    assert 0 <= low <= right / n <= high <= 1
 
 
 def test_accuracy_interval_and_nll():
     logits, labels = sample()
     right = (logits.numpy().argmax(1) == labels.numpy()).sum()
     assert measure("accuracy", logits, labels) == right / 200
-    ends = measure("accuracy_lower", logits, labels), measure("accuracy_upper", logits, labels)
-    assert ends == wilson_interval(int(right), 200)
     probabilities = np.exp(logits.double().numpy())
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     assert measure("nll", logits, labels) == pytest.approx(log_loss(labels.numpy(), probabilities), rel=1e-9)
@@ -86,3 +81,7 @@ def test_brier_is_the_mean_square_over_the_classes():
     p = logits.double().softmax(1).numpy()
     expected = np.mean([sum((p[i, k] - float(k == labels[i].item())) ** 2 for k in range(5)) for i in range(200)])
     assert measure("brier", logits, labels) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_logits_of_a_broken_network_have_no_calibration_error():
+    assert math.isnan(measure("ece", torch.full((3, 4), math.nan), torch.tensor([0, 1, 2])))
