@@ -112,9 +112,14 @@ def _present(comparison: Comparison, columns: list[Column]) -> list[Column]:
     ]
 
 
-def mean_percent(estimate: Estimate) -> str:
-    """The mean of a share in percent, with as many decimals as its number of examples allows: "97.2"."""
-    return f"{100 * estimate.mean:.{_decimals(estimate)}f}"
+def mean_percent(estimate: Estimate, share: float | None = None) -> str:
+    """The mean of a share (or another `share`) in percent, with as many decimals as its examples allow: "97.2"."""
+    return f"{100 * (estimate.mean if share is None else share):.{_decimals(estimate)}f}"
+
+
+def percent_interval(estimate: Estimate, interval: tuple[float, float]) -> str:
+    """An interval of a share in percent: "[94.9, 98.5]"."""
+    return f"[{mean_percent(estimate, interval[0])}, {mean_percent(estimate, interval[1])}]"
 
 
 def _decimals(estimate: Estimate) -> int:
@@ -123,12 +128,11 @@ def _decimals(estimate: Estimate) -> int:
 
 def percent(estimate: Estimate) -> str:
     """A share in percent: "97.22 ±0.31" over runs, "97.2 [94.9, 98.5]" for one run with its interval."""
-    text, digits = mean_percent(estimate), _decimals(estimate)
+    text = mean_percent(estimate)
     if estimate.sd is not None:
-        return f"{text} ±{100 * estimate.sd:.{digits}f}"
+        return f"{text} ±{mean_percent(estimate, estimate.sd)}"
     if estimate.interval is not None:
-        lower, upper = estimate.interval
-        return f"{text} [{100 * lower:.{digits}f}, {100 * upper:.{digits}f}]"
+        return f"{text} {percent_interval(estimate, estimate.interval)}"
     return text
 
 

@@ -5,10 +5,12 @@ One `Comparison` is the source of every output (terminal, Markdown, CSV, plots),
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from convbench.comparison.aggregates import Aggregate, estimate_aggregates, parse_aggregate, with_baseline
 from convbench.comparison.comparability import first_difference, list_conditions, missing_conditions
+from convbench.comparison.correctness import ImageAccuracies
 from convbench.comparison.quantities import Estimate, Measurement, Quantity, conditions_of, estimate, measure
 from convbench.comparison.runs import IDENTITY, Run, runs_of
 from convbench.errors import NotComparableError, UnknownNameError
@@ -66,6 +68,19 @@ class Comparison:
     @property
     def runs(self) -> tuple[Run, ...]:
         return tuple(run for group in self.groups for run in group.runs)
+
+    @cached_property
+    def images(self) -> ImageAccuracies:
+        """Which images its runs classified rightly."""
+        return ImageAccuracies()
+
+    @cached_property
+    def alike(self) -> Mapping[tuple[str, ...], bool]:
+        """By settings: whether the runs of these groups were all measured under the same conditions."""
+        return {
+            settings: first_difference([run for group in groups for run in group.runs]) is None
+            for settings, groups in self.blocks().items()
+        }
 
     @property
     def corruptions(self) -> tuple[str, ...]:

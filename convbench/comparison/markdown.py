@@ -15,6 +15,7 @@ from convbench.comparison.columns import (
     term_tables,
 )
 from convbench.comparison.comparison import Comparison, Group
+from convbench.comparison.leaderboard import Leaderboard, leaderboard
 from convbench.comparison.quantities import CLEAN, CORRUPTED, Quantity, corruption_mean, severity_mean
 
 _DIFFERENCES = (CLEAN, CORRUPTED)  # the columns followed by one with their difference from the baseline
@@ -26,6 +27,9 @@ def markdown_text(comparison: Comparison) -> str:
     single = len(comparison.runs) == 1
     title = f"of {groups[0].runs[0].run_id}" if single else f"by {comparison.by.replace('_', ' ')}"
     lines = [f"### convbench: robustness {_escape(title)}", ""]
+    ranking = leaderboard(comparison)
+    if ranking:
+        lines += [*_leaderboard(comparison, ranking), ""]
     lines += _summary(comparison)
     if comparison.aggregates:
         lines += ["", *_by_group(comparison, "over conditions, %", aggregate_columns(comparison))]
@@ -39,7 +43,8 @@ def markdown_text(comparison: Comparison) -> str:
             "",
         ]
     lines += ["<details><summary>What the columns mean</summary>", ""]
-    lines += [f"- {_escape(line)}" for line in caption.definitions(comparison)]
+    explained = [*(ranking.explanations if ranking else ()), *caption.definitions(comparison)]
+    lines += [f"- {_escape(line)}" for line in explained]
     lines += ["", "</details>"]
     if comparison.conditions:
         title = detail_title(comparison).capitalize()
@@ -47,6 +52,15 @@ def markdown_text(comparison: Comparison) -> str:
     for title, columns in term_tables(comparison).items():
         lines += _folded(_escape(title), _by_group(comparison, "corruption", columns))
     return "\n".join(lines) + "\n"
+
+
+def _leaderboard(comparison: Comparison, ranking: Leaderboard) -> list[str]:
+    name, rank, *numbers = ranking.headings
+    rows = [[row[1], f"`{row[0]}`", *settings, *row[2:]] for settings, rows in ranking.blocks.items() for row in rows]
+    headings = [rank, name, *comparison.settings, *numbers]
+    title = ranking.title[0].upper() + ranking.title[1:]
+    table = _table(headings, rows, texts=2 + len(comparison.settings))
+    return [f"**{_escape(title)}**", "", *table, *(["", _escape(ranking.caveat)] if ranking.caveat else [])]
 
 
 def _summary(comparison: Comparison) -> list[str]:

@@ -20,6 +20,7 @@ from convbench.comparison.columns import (
     term_tables,
 )
 from convbench.comparison.comparison import Comparison, Group
+from convbench.comparison.leaderboard import Leaderboard, leaderboard
 from convbench.comparison.quantities import ALL, CORRUPTED, Quantity, corruption_mean, severity_mean
 
 if TYPE_CHECKING:  # rich costs a fifth of a second: only rendering pays for it
@@ -45,6 +46,9 @@ def terminal_text(comparison: Comparison, *, width: int = WIDTH, styled: bool = 
     if single:
         console.print(f"run {comparison.runs[0].run_id}", style="bold")
         console.print()
+    ranking = leaderboard(comparison)
+    if ranking:
+        _leaderboard(console, comparison, ranking)
     _summary(console, comparison, "accuracy, %", accuracy_columns(comparison))
     network = network_columns(comparison)
     if network:
@@ -62,7 +66,8 @@ def terminal_text(comparison: Comparison, *, width: int = WIDTH, styled: bool = 
         console.print(f"note: {note}", style="yellow")
     if comparison.notes:
         console.print()
-    lines = [caption.conditions(comparison), "; ".join(caption.definitions(comparison)) + "."]
+    definitions = [*(ranking.explanations if ranking else ()), *caption.definitions(comparison)]
+    lines = [caption.conditions(comparison), "; ".join(definitions) + "."]
     if len(comparison.groups) > 1:
         lines.append(f"Baseline: {comparison.baseline}. *: best of its column; no statement about significance.")
     for line in lines:
@@ -100,6 +105,15 @@ def _table(
 
 def _column_width(heading: str, width: int, longest: int) -> int:
     return max(width, min(len(heading), longest))
+
+
+def _leaderboard(console: Console, comparison: Comparison, ranking: Leaderboard) -> None:
+    for settings, rows in ranking.blocks.items():
+        where = comparison.describe(settings)
+        _table(console, f"{ranking.title} ({where})" if where else ranking.title, ranking.headings, rows)
+    if ranking.caveat:
+        console.print(ranking.caveat, style="yellow")
+        console.print()
 
 
 def _summary(console: Console, comparison: Comparison, title: str, columns: list[Column]) -> None:

@@ -157,7 +157,7 @@ def test_a_model_of_ones_own(cli, tmp_path):
     )  # fmt: skip
     assert code == 0, stderr
     assert [(r.metric, r.value) for r in read_rows(tmp_path / "std/results.csv")] != results[0]
-    code, _, stderr = cli("compare", "out-w.pt", "std")
+    code, _, stderr = cli("compare", "out-w.pt", "std", "--by", "norm")
     assert code == 0, stderr
 
 

@@ -29,11 +29,13 @@ def in_folder(tmp_path, monkeypatch):
 def test_all_outputs_are_written_and_the_table_is_printed(write_run):
     for norm in ("bn", "none"):
         write_run(norm)
-    result = invoke("-o", "md=out/report.md", "-o", "csv=out/table.csv", "-o", "plots=out/plots")
+    kinds = {"md": "out/report.md", "csv": "out/table.csv", "latex": "out/table.tex", "plots": "out/plots"}
+    result = invoke(*(word for kind, path in kinds.items() for word in ("-o", f"{kind}={path}")))
     assert result.exit_code == 0, result.output
     assert "accuracy per corruption" in result.stdout
     assert Path("out/report.md").read_text().startswith("### convbench: robustness by norm")
     assert Path("out/table.csv").read_text().startswith("norm,baseline,metric,")
+    assert r"\begin{tabular}" in Path("out/table.tex").read_text()
     names = ("corruptions.png", "severity.png", "spectrum.png")
     assert sorted(path.name for path in Path("out/plots").iterdir()) == sorted(names)
 
@@ -107,7 +109,9 @@ app({arguments!r}, standalone_mode=False)
 def test_compare_and_its_outputs_import_no_torch(write_run, tmp_path):
     write_run("bn")
     write_run("none")
-    code = COMMAND.format(arguments=["-o", "md=x.md", "-o", "csv=x.csv", "--metric", "mce_alexnet"])
+    code = COMMAND.format(
+        arguments=["-o", "md=x.md", "-o", "csv=x.csv", "-o", "latex=x.tex", "--metric", "mce_alexnet"]
+    )
     assert modules_after(code, "torch", "pandas", "matplotlib", cwd=tmp_path) == set()
     code = COMMAND.format(arguments=["-o", "plots=plots"])
     assert modules_after(code, "torch", "pandas", "matplotlib.pyplot", cwd=tmp_path) == set()
