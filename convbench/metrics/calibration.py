@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from convbench.metrics.contract import PREDICTION_METRICS
@@ -18,9 +19,12 @@ BINS = 15
 def ece(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Expected calibration error: Σ_b |B_b|/n · |accuracy(B_b) - mean confidence(B_b)|, in [0, 1].
 
-    Bins are (b/15, (b+1)/15]; the first includes 0, so that a confidence of exactly 1 lies in the last bin.
+    Bins are (b/15, (b+1)/15]; the first includes 0, so that a confidence of exactly 1 lies in the last bin. NaN where a
+    logit is.
     """
     confidence, predicted = logits.double().softmax(dim=1).max(dim=1)
+    if confidence.isnan().any():
+        return math.nan
     bins = (confidence * BINS).ceil().sub(1).clamp(0, BINS - 1).long()
     gap = (predicted == labels).double() - confidence
     return float(confidence.new_zeros(BINS).index_add_(0, bins, gap).abs().sum() / len(labels))

@@ -17,8 +17,19 @@ if TYPE_CHECKING:
 # (logits (N, K), labels (N,)) -> float, NaN where undefined
 PREDICTION_METRICS: Registry[Callable[[torch.Tensor, torch.Tensor], float]] = Registry("metric", "convbench.metrics")
 
+
+class PartialValues(dict[str, float]):
+    """{layer: value} of a network metric that not every layer has; `note` says which are missing, and why."""
+
+    note: str = ""
+
+
 # (model in eval mode, images (N, C, H, W) float32 in [0, 1], *, options) -> {layer: value}; "" is the whole network.
-# Raises MetricNotDefinedError with the reason where the number does not exist.
+# Raises MetricNotDefinedError with the reason where the number does not exist; returns `PartialValues` where it exists
+# for some layers only, NaN for a broken one. An option `budget` ("exact" or "fast") is filled in from the evaluation's.
+# The fact `labels=True` asks for the images' labels, int64 (N,), as a third argument.
+# A `group` fact names a set of metrics at once (`--network-metric layers`).
+# What several metrics need is computed through `sharing.once`, which does it once for each evaluated network.
 NETWORK_METRICS: Registry[Callable[..., dict[str, float]]] = Registry("network metric", "convbench.metrics")
 
 # (accuracy {(corruption, severity): share}, conditions, *, options) -> float, over the conditions of one run.

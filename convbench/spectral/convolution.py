@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convbench.spectral.circulant import circular_norm, toeplitz_upper
+from convbench.spectral.circulant import toeplitz_upper
+from convbench.spectral.sieve import Grid, GridMaximum, Sieve
 from convbench.spectral.stages import Stage, folded_weight
 from convbench.spectral.symbol import Symbol, convolution_symbol
 
@@ -82,27 +83,74 @@ def geometry_of(conv: nn.Conv2d | nn.ConvTranspose2d, input_size: Pair, output_s
     )
 
 
-def exact_norm(stage: Stage, input_size: Pair, output_size: Pair) -> float | None:
-    """The norm of a convolution stage where the symbol has it exactly; else None."""
+def output_size(conv: nn.Conv2d | nn.ConvTranspose2d, input_size: Pair) -> Pair:
+    """(H, W) of the output for an input of (H, W).
+
+    Raises:
+        ValueError: the input is smaller than the kernel, or than a padding that repeats its pixels.
+    """
+    name, fits = type(conv).__name__, min(input_size) > 0
+    geometry = geometry_of(conv, input_size, input_size)
+    if isinstance(conv, nn.ConvTranspose2d):
+        extra = cast(Pair, conv.output_padding)
+        out = [
+            (n - 1) * s - sum(p) + d * (k - 1) + more + 1
+            for n, s, p, d, k, more in zip(
+                input_size, geometry.stride, geometry.padding, geometry.dilation, geometry.kernel, extra, strict=True
+            )
+        ]
+    else:
+        out = [
+            (n + sum(p) - d * (k - 1) - 1) // s + 1
+            for n, s, p, d, k in zip(
+                input_size, geometry.stride, geometry.padding, geometry.dilation, geometry.kernel, strict=True
+            )
+        ]
+        limits = {"reflect": [n - 1 for n in input_size], "circular": list(input_size)}.get(geometry.mode)
+        if limits is not None:
+            fits = fits and all(max(p) <= limit for p, limit in zip(geometry.padding, limits, strict=True))
+    if not fits or min(out) < 1:
+        raise ValueError(
+            f"{name} can't be applied to an input of shape {(conv.in_channels, *input_size)}: its kernel is "
+            f"{geometry.kernel}, its padding {geometry.padding} ({geometry.mode}), its dilation {geometry.dilation}"
+        )
+    return out[0], out[1]
+
+
+def circulant_symbol(stage: Stage, input_size: Pair, output_size: Pair) -> tuple[Symbol, Grid] | None:
+    """The symbol and the frequencies that give every singular value of a convolution stage; None where none do."""
     geometry = geometry_of(_convolution(stage), input_size, output_size)
     if geometry.is_circulant:
-        return circular_norm(_symbol(stage, geometry, geometry.before), geometry.output_size)
+        return _symbol(stage, geometry, geometry.before), Grid(geometry.output_size)
     if geometry.mode == "zeros" or not any(map(any, geometry.padding)):
         symbol = _symbol(stage, geometry, geometry.before)
         if len(symbol.offsets) == 1 and geometry.has_full_window:  # the same matrix at every pixel
-            return circular_norm(symbol, (1, 1))
+            return symbol, Grid((1, 1))
     return None
 
 
-def convolution_upper(stage: Stage, input_size: Pair, output_size: Pair) -> float:
-    """A certified upper bound of the norm of a convolution stage, for any padding mode."""
+def exact_norm(stage: Stage, input_size: Pair, output_size: Pair) -> GridMaximum | None:
+    """The norm of a convolution stage, enclosed to 1e-9, where the symbol has it exactly; else None."""
+    found = circulant_symbol(stage, input_size, output_size)
+    return None if found is None else Sieve(found[0]).maximum(found[1])
+
+
+def convolution_upper(stage: Stage, input_size: Pair, output_size: Pair, *, quick: bool = False) -> float:
+    """A certified upper bound of the norm of a convolution stage, for any padding mode.
+
+    Args:
+        stage: the convolution.
+        input_size, output_size: (H, W).
+        quick: see `toeplitz_upper`.
+    """
     geometry = geometry_of(_convolution(stage), input_size, output_size)
     if geometry.mode == "zeros":
         symbol = _symbol(stage, geometry, geometry.before)
-        return toeplitz_upper(symbol, geometry.input_size, geometry.output_size, geometry.stride)
+        return toeplitz_upper(symbol, geometry.input_size, geometry.output_size, geometry.stride, quick=quick)
     padded = [n + sum(p) for n, p in zip(geometry.input_size, geometry.padding, strict=True)]
     symbol = _symbol(stage, geometry, (0, 0))
-    return _padding_norm(geometry) * toeplitz_upper(symbol, padded, geometry.output_size, geometry.stride)
+    bound = toeplitz_upper(symbol, padded, geometry.output_size, geometry.stride, quick=quick)
+    return _padding_norm(geometry) * bound
 
 
 def _convolution(stage: Stage) -> nn.Conv2d | nn.ConvTranspose2d:

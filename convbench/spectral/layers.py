@@ -1,4 +1,4 @@
-"""The spectral norms of every layer of a network, at the input sizes that one image gives them."""
+"""The linear layers of a network, each with the input that one image gives it and the normalization behind it."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -6,86 +6,75 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from convbench.errors import MetricNotDefinedError
 from convbench.norms import ConvNorm2d, NormalizedConv2d
+from convbench.norms.forward_steps import is_normalization
 from convbench.runtime import eval_mode
-from convbench.spectral.norm import SpectralNorm, spectral_norm
-from convbench.spectral.stages import is_batch_norm
 
 Shape = tuple[int, ...]
 _LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, ConvNorm2d)
 
 
 @dataclass(frozen=True)
-class ComposedNorms:
-    """Spectral norms of convolutions with their normalization.
+class Layer:
+    """A convolution or linear layer at its place in a network.
 
     Args:
-        norms: by the name of the module that holds both, or of the convolution where none does.
-        left_out: name -> why the composition has no spectral norm.
+        name: of the module in the network.
+        module: the layer.
+        input_shape, output_shape: (C, H, W) or (features,); () where the forward pass failed before the layer returned.
+        unit: name of the composition of convolution and normalization that it belongs to, "" without one.
+        composition: that composition as a module.
+        problem: why its shapes are unknown.
     """
 
-    norms: dict[str, SpectralNorm] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    name: str
+    module: nn.Module
+    input_shape: Shape = ()
+    output_shape: Shape = ()
+    unit: str = ""
+    composition: nn.Module | None = None
+    problem: str = ""
+
+    @property
+    def bare(self) -> nn.Module:
+        """The layer without normalization: of a ConvNorm layer its weight as a plain convolution."""
+        return bare_convolution(self.module) if isinstance(self.module, ConvNorm2d) else self.module
 
 
-def layer_inputs(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Shape]:
-    """The input shape, without the batch axis, of each convolution, linear layer and normalized convolution.
+def grey_image(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
+    """One image of 0.5, `(1, C, H, W)`, on the device and in the type of the first parameter or buffer of `model`."""
+    first = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.empty(0))
+    return torch.full((1, *image_shape), 0.5, device=first.device, dtype=first.dtype)
+
+
+def linear_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
+    """Every convolution and linear layer that the forward pass of one grey image uses, in the order of the first call.
+
+    A layer used several times has the input of its first call. The parts of a `ConvNorm2d` aren't listed. Where the
+    forward pass fails, the layer at which it does and those that it doesn't reach are listed last, with the problem.
+
+    A composition is a `NormalizedConv2d`, a `ConvNorm2d`, or a convolution whose output goes to a normalization.
 
     Args:
-        model: run once in evaluation mode on a grey image; modes are restored.
+        model: run once in evaluation mode; modes are restored.
         image_shape: (C, H, W).
-
-    Returns:
-        Layer name -> (C, H, W), or (features,) for a linear layer, in the order of the first call. A layer used
-        several times is listed with the shape of its first call; one that isn't used is not listed.
     """
-    return _observe(model, image_shape)[0]
-
-
-def layer_norms(model: nn.Module, image_shape: tuple[int, int, int], tol: float = 1e-6) -> dict[str, SpectralNorm]:
-    """The spectral norm of every convolution and linear layer by itself, without normalization.
-
-    For a `ConvNorm2d` that is its weight as a plain convolution with the layer's stride and padding: what the
-    preconditioner is applied to, comparable with the other normalizations. Its parts aren't listed.
-
-    Raises:
-        ValueError: a weight is NaN or infinite; the message names the layer.
-    """
-    modules = dict(model.named_modules())
-    norms = {}
-    for name, shape in layer_inputs(model, image_shape).items():
+    walk, modules = _Walk(), dict(model.named_modules())
+    _run(model, grey_image(model, image_shape), walk)
+    units = {f"{name}.conv": name for name in walk.shapes if isinstance(modules[name], NormalizedConv2d)}
+    found = []
+    for name, shapes in walk.shapes.items():
         layer = modules[name]
+        unit, composition = "", None
+        if name in units:
+            unit, composition = units[name], modules[units[name]]
+        elif name in walk.followers:
+            unit, composition = name, nn.Sequential(layer, modules[walk.followers[name]])
+        elif isinstance(layer, ConvNorm2d):
+            unit, composition = name, layer
         if isinstance(layer, _LINEAR):
-            plain = bare_convolution(layer) if isinstance(layer, ConvNorm2d) else layer
-            norms[name] = _named(name, plain, shape, tol)
-    return norms
-
-
-def composed_norms(model: nn.Module, image_shape: tuple[int, int, int], tol: float = 1e-6) -> ComposedNorms:
-    """The spectral norm of every convolution followed by its normalization, one affine map in evaluation mode.
-
-    These are the `NormalizedConv2d`, every `ConvNorm2d` outside of one, and every convolution whose output goes to a
-    batch normalization. What isn't affine (a mixture normalization) is left out, with the reason.
-
-    Raises:
-        ValueError: a weight is NaN or infinite; the message names the layer.
-    """
-    shapes, followers = _observe(model, image_shape)
-    modules = dict(model.named_modules())
-    inside = {f"{name}.conv" for name in shapes if isinstance(modules[name], NormalizedConv2d)}
-    result = ComposedNorms()
-    for name, shape in shapes.items():
-        layer = modules[name]
-        if name in inside or not (name in followers or isinstance(layer, NormalizedConv2d | ConvNorm2d)):
-            continue
-        if name in followers:
-            layer = nn.Sequential(layer, modules[followers[name]])
-        try:
-            result.norms[name] = _named(name, layer, shape, tol)
-        except MetricNotDefinedError as error:
-            result.left_out[name] = str(error)
-    return result
+            found.append(Layer(name, layer, *shapes, unit, composition))
+    return found + _unreached(walk, modules)
 
 
 def bare_convolution(layer: ConvNorm2d) -> nn.Conv2d:
@@ -106,46 +95,63 @@ def bare_convolution(layer: ConvNorm2d) -> nn.Conv2d:
     return conv
 
 
-def _named(name: str, layer: nn.Module, shape: Shape, tol: float) -> SpectralNorm:
-    try:
-        return spectral_norm(layer, shape, tol)
-    except ValueError as error:
-        raise ValueError(f"layer '{name}': {error}") from error
+@dataclass
+class _Walk:
+    """What a forward pass showed: input and output shapes, the normalization after each layer, and where it failed."""
+
+    shapes: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    followers: dict[str, str] = field(default_factory=dict)
+    entered: list[str] = field(default_factory=list)  # the modules that were called and haven't returned
+    failure: str = ""
 
 
-def _observe(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[dict[str, Shape], dict[str, str]]:
-    """Input shapes by layer, and for each convolution the batch normalization that its output goes to."""
-    shapes: dict[str, Shape] = {}
+def _run(model: nn.Module, image: Tensor, walk: _Walk) -> None:
     outputs: list[tuple[str, Tensor]] = []  # kept alive, so that an identity isn't given out twice
-    followers: dict[str, str] = {}
-    parts = {id(part) for m in model.modules() if isinstance(m, ConvNorm2d) for part in m.modules() if part is not m}
 
-    def hook_of(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if not (inputs and isinstance(inputs[0], Tensor)):
-                return
-            if is_batch_norm(module):
-                for conv, produced in outputs:
-                    if produced is inputs[0]:
-                        followers.setdefault(conv, name)
-                return
+    def after(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        walk.entered.remove(name)
+        if not (inputs and isinstance(inputs[0], Tensor)):
+            return
+        if isinstance(module, (*_LINEAR, NormalizedConv2d)):
             dims = 1 if isinstance(module, nn.Linear) else 3
-            shapes.setdefault(name, tuple(inputs[0].shape[-dims:]))
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | ConvNorm2d):
+            walk.shapes.setdefault(name, (tuple(inputs[0].shape[-dims:]), tuple(output.shape[-dims:])))
+            if not isinstance(module, nn.Linear | NormalizedConv2d):
                 outputs.append((name, output))
+            return
+        for conv, produced in outputs:
+            if produced is inputs[0]:
+                walk.followers.setdefault(conv, name)
 
-        return hook
-
-    handles = [
-        module.register_forward_hook(hook_of(name))
-        for name, module in model.named_modules()
-        if id(module) not in parts and (isinstance(module, (*_LINEAR, NormalizedConv2d)) or is_batch_norm(module))
-    ]
-    first = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), torch.empty(0))
+    parts = _parts_of_layers(model)
+    handles = []
+    for name, module in model.named_modules():
+        if id(module) not in parts and (isinstance(module, (*_LINEAR, NormalizedConv2d)) or is_normalization(module)):
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: walk.entered.append(name)))
+            handles.append(module.register_forward_hook(lambda *seen, name=name: after(name, *seen)))
     try:
-        with eval_mode(model), torch.no_grad():
-            model(torch.full((1, *image_shape), 0.5, device=first.device, dtype=first.dtype))
+        with eval_mode(model), torch.no_grad(), torch.random.fork_rng(devices=[]):  # its own code may draw
+            model(image)
+    except (RuntimeError, ValueError) as error:  # sizes that don't fit, in torch's words or a layer's own
+        walk.failure = str(error).strip().partition("\n")[0]
     finally:
         for handle in handles:
             handle.remove()
-    return shapes, followers
+
+
+def _parts_of_layers(model: nn.Module) -> set[int]:
+    return {id(part) for m in model.modules() if isinstance(m, ConvNorm2d) for part in m.modules() if part is not m}
+
+
+def _unreached(walk: _Walk, modules: dict[str, nn.Module]) -> list[Layer]:
+    if not walk.failure:
+        return []
+    culprit = next((name for name in reversed(walk.entered) if isinstance(modules[name], _LINEAR)), "")
+    parts = _parts_of_layers(modules[""])
+    left = [
+        Layer(name, module, problem=f"the forward pass failed before it: {walk.failure}")
+        for name, module in modules.items()
+        if isinstance(module, _LINEAR) and name not in {*walk.shapes, culprit} and id(module) not in parts
+    ]
+    if culprit:
+        left.insert(0, Layer(culprit, modules[culprit], problem=f"it doesn't take its input: {walk.failure}"))
+    return left

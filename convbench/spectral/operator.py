@@ -7,10 +7,11 @@ it needs no formula of its own.
 
 import copy
 import math
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from convbench.errors import MetricNotDefinedError
 from convbench.norms.convnorm import ConvNorm2d
@@ -20,6 +21,7 @@ from convbench.spectral.stages import is_batch_norm, is_convolution, parts_of
 
 _AFFINITY_TOLERANCE = 1e-8  # of float64 arithmetic through an FFT; a nonlinear module is off by 1e-2 or more
 _SEED = 0
+_CHUNK_BYTES = 32 * 2**20
 
 
 class Operator(Protocol):
@@ -49,6 +51,7 @@ class LinearMap:
     def __init__(self, module: nn.Module, input_shape: tuple[int, ...]) -> None:
         check_finite(module)
         self.module = copy.deepcopy(module).to(device="cpu", dtype=torch.float64).eval().requires_grad_(False)
+        _fix_parametrized_weights(self.module)
         if all(map(_is_shifted_linear, parts_of(self.module))):
             _remove_shifts(self.module)
         self.input_shape = input_shape
@@ -125,10 +128,50 @@ class LinearMap:
             raise MetricNotDefinedError(f"the gradient of {name} isn't its derivative, so its adjoint is unknown")
 
 
+@torch.no_grad()
+def matrix_of(operator: Operator) -> Tensor:
+    """A written down as a float64 matrix `(outputs, inputs)`, by applying it to the identity."""
+    inputs = math.prod(operator.input_shape)
+    columns = []
+    for part in torch.arange(inputs).split(max(1, _CHUNK_BYTES // (8 * inputs))):
+        basis = torch.zeros(len(part), inputs, dtype=torch.float64)
+        basis[torch.arange(len(part)), part] = 1
+        columns.append(operator.forward(basis.view(-1, *operator.input_shape)).flatten(1))
+    return torch.cat(columns).T
+
+
+def full_input_shape(layer: nn.Module, input_size: tuple[int, ...]) -> tuple[int, ...]:
+    """(C, H, W) of a layer's input, of which (H, W) or all is given; (features,) as it is.
+
+    Raises:
+        ValueError: the layer doesn't tell its channels, and they aren't given.
+    """
+    if len(input_size) != 2:
+        return tuple(input_size)
+    for module in layer.modules():
+        for name in ("in_channels", "num_features"):
+            if isinstance(getattr(module, name, None), int):
+                return (getattr(module, name), *input_size)
+    raise ValueError(f"{type(layer).__name__} doesn't tell its input channels; give the input size as (C, H, W)")
+
+
 def _has_several_modes(module: nn.Module) -> bool:
     if isinstance(module, ModeNorm2d):
         return module.modes > 1
     return isinstance(module, MixtureNorm2d) and module.components > 1
+
+
+def _fix_parametrized_weights(module: nn.Module) -> None:
+    """A parametrized weight is computed anew at every use: a constant here, it is computed once."""
+    for part in list(module.modules()):
+        if parametrize.is_parametrized(part):
+            kinds = cast(nn.ModuleDict, part.parametrizations)
+            weights = {name: cast(Tensor, getattr(part, name)).detach() for name in kinds}
+            # torch's own removal edits the class, which a copy shares with the layer that it was made from
+            part.__class__ = type(part).__bases__[0]
+            del part.parametrizations
+            for name, weight in weights.items():
+                part.register_parameter(name, nn.Parameter(weight, requires_grad=False))
 
 
 def _is_shifted_linear(module: nn.Module) -> bool:

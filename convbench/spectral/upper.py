@@ -39,7 +39,7 @@ def stage_upper(stage: Stage, input_shape: tuple[int, ...], output_shape: tuple[
     if is_convolution(module):
         sizes = (image_size(input_shape), image_size(output_shape))
         exact = exact_norm(stage, *sizes)
-        return convolution_upper(stage, *sizes) if exact is None else exact * (1 + ROUNDING)
+        return convolution_upper(stage, *sizes) if exact is None else exact.upper
     if is_batch_norm(module):
         return float(batch_norm_gain(module).abs().max()) * (1 + ROUNDING)
     if isinstance(module, ConvNorm2d):

@@ -12,7 +12,7 @@ from convbench.lipschitz import lipschitz_upper_product
 from convbench.models import MODELS
 from convbench.norms import NORMS
 from convbench.norms.frozen_bn import FrozenBatchNorm2d
-from convbench.spectral.layers import composed_norms
+from convbench.spectral.layer_table import layer_table
 
 
 def trained(channels=6, **options):
@@ -85,8 +85,9 @@ def test_it_is_measured_as_the_batch_normalization_that_it_was():
         usual(torch.rand(4, 3, 8, 8))
     frozen.load_state_dict(usual.state_dict())
     assert lipschitz_upper_product(frozen, (3, 8, 8)) == lipschitz_upper_product(usual, (3, 8, 8))
-    ours, theirs = (composed_norms(network, (3, 8, 8)).norms for network in (frozen, usual))
-    assert {name: norm.value for name, norm in ours.items()} == {name: norm.value for name, norm in theirs.items()}
+    ours, theirs = (layer_table(network, (3, 8, 8), conditioning=False) for network in (frozen, usual))
+    assert [row.composed for row in ours] == [row.composed for row in theirs]
+    assert [row.bn_gain_max for row in ours] == [row.bn_gain_max for row in theirs]
 
 
 def test_bad_input_is_refused():

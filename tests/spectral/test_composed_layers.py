@@ -1,15 +1,13 @@
-"""Convolutions with their normalization, and the walk over a network's layers."""
+"""Convolutions with their normalization, as one affine map."""
 
 import math
 
 import pytest
-import torch
 from torch import nn
 
 from convbench.errors import MetricNotDefinedError
 from convbench.norms import ConvNorm2d, MixtureNorm2d, NormalizedConv2d
 from convbench.spectral import spectral_norm
-from convbench.spectral.layers import composed_norms, layer_inputs, layer_norms
 
 
 def randomized(module: nn.Module) -> nn.Module:
@@ -67,91 +65,6 @@ def test_a_composition_has_the_norm_of_its_matrix(name, dense_limit, dense_norm)
 def test_a_batch_norm_is_its_largest_slope(dense_norm):
     norm = randomized(nn.BatchNorm2d(4))
     assert spectral_norm(norm, (5, 5)).value == pytest.approx(dense_norm(norm, (4, 5, 5)), rel=1e-12)
-
-
-class Network(nn.Module):
-    """Every kind of layer, a bare convolution with batch norm, and one module that isn't used."""
-
-    def __init__(self, norm: nn.Module, conv: nn.Module | None = None) -> None:
-        super().__init__()
-        self.stem = NormalizedConv2d(conv or nn.Conv2d(3, 6, 3, padding=1), norm)
-        self.conv = nn.Conv2d(6, 8, 3, stride=2, padding=1)
-        self.bn = nn.BatchNorm2d(8)
-        self.bare = nn.Conv2d(8, 4, 1)
-        self.unused = nn.Conv2d(9, 9, 3)
-        self.head = nn.Linear(4 * 16, 10)
-
-    def forward(self, x):
-        x = self.bn(self.conv(self.stem(x).relu()))
-        return self.head(self.bare(x.relu()).flatten(1))
-
-
-def test_the_input_size_of_each_layer_is_that_of_the_image_given():
-    network = Network(nn.BatchNorm2d(6)).train()
-    network.bn.eval()
-    assert layer_inputs(network, (3, 8, 8)) == {
-        "stem.conv": (3, 8, 8),
-        "stem": (3, 8, 8),
-        "conv": (6, 8, 8),
-        "bare": (8, 4, 4),
-        "head": (64,),
-    }
-    assert network.training
-    assert network.stem.training
-    assert not network.bn.training
-    assert int(network.bn.num_batches_tracked) == 0
-    assert not any(module._forward_hooks for module in network.modules())
-
-
-def test_layers_and_compositions_are_measured_at_their_sizes(dense_norm):
-    network = randomized(Network(nn.BatchNorm2d(6)))
-    norms = layer_norms(network, (3, 8, 8))
-    assert set(norms) == {"stem.conv", "conv", "bare", "head"}
-    assert norms["conv"].value == pytest.approx(dense_norm(network.conv, (6, 8, 8)), rel=1e-6)
-    composed = composed_norms(network, (3, 8, 8))
-    assert set(composed.norms) == {"stem", "conv"}
-    assert composed.left_out == {}
-    assert composed.norms["stem"].value == pytest.approx(dense_norm(network.stem, (3, 8, 8)), rel=1e-6)
-    both = nn.Sequential(network.conv, network.bn)
-    assert composed.norms["conv"].value == pytest.approx(dense_norm(both, (6, 8, 8)), rel=1e-6)
-
-
-def test_convnorm_counts_as_its_weight_and_as_the_whole_layer(dense_norm):
-    layer = ConvNorm2d(3, 6, 3, stride=2, padding=1)
-    network = nn.Sequential(NormalizedConv2d(layer, nn.Identity()), nn.Flatten(), nn.Linear(96, 10))
-    plain = nn.Conv2d(3, 6, 3, stride=2, padding=1)
-    plain.weight = layer.weight
-    norms = layer_norms(network, (3, 8, 8))
-    assert set(norms) == {"0.conv", "2"}
-    assert norms["0.conv"].value == pytest.approx(dense_norm(plain, (3, 8, 8)), rel=1e-6)
-    composed = composed_norms(network, (3, 8, 8)).norms
-    assert set(composed) == {"0"}
-    assert composed["0"].value == pytest.approx(dense_norm(layer, (3, 8, 8)), rel=1e-6)
-
-
-def test_a_mixture_is_left_out_with_the_reason():
-    norm = MixtureNorm2d(6, components=2)
-    network = Network(norm)
-    composed = composed_norms(network, (3, 8, 8))
-    assert set(composed.norms) == {"conv"}
-    assert set(composed.left_out) == {"stem"}
-    assert composed.left_out["stem"].startswith("Conv2d + MixtureNorm2d isn't affine")
-
-
-def test_a_broken_layer_is_named():
-    network = Network(nn.BatchNorm2d(6))
-    with torch.no_grad():
-        network.conv.weight[0, 0, 0, 0] = math.nan
-    with pytest.raises(ValueError, match="layer 'conv': Conv2d: parameter 'weight' has 1 NaN"):
-        layer_norms(network, (3, 8, 8))
-
-
-def test_modes_and_hooks_are_restored_after_an_error():
-    network = Network(nn.BatchNorm2d(6)).train()
-    with pytest.raises(RuntimeError):
-        layer_inputs(network, (5, 8, 8))
-    assert network.training
-    assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_an_affine_module_of_an_unknown_kind_has_no_upper_bound(dense_norm):
