@@ -31,6 +31,16 @@ SLOPES: dict[str, float] = {
     "tanhshrink": 1.0,
 }
 GELU_TANH_SLOPE = 1.12901
+# The smallest slope; 0 for those not listed. Rounded down where it isn't in closed form.
+LOWEST_SLOPES: dict[str, float] = {
+    "abs": -1.0,
+    "gelu": 1 - SLOPES["gelu"],  # its derivatives at x and -x add up to 1, as do those of silu
+    "hardswish": -0.5,
+    "mish": -0.11253,
+    "neg": -1.0,
+    "silu": 1 - SLOPES["silu"],
+}
+_NOT_ELEMENTWISE = {"softmax", "softmin"}
 
 
 def activation_slope(name: str, *, parameter: float | None = None, approximate: str = "none") -> float | None:
@@ -49,3 +59,23 @@ def activation_slope(name: str, *, parameter: float | None = None, approximate: 
     if name in ("leaky_relu", "elu") and parameter is not None:
         return max(1.0, abs(parameter))
     return SLOPES.get(name)
+
+
+def slope_range(name: str, *, parameter: float | None = None, approximate: str = "none") -> tuple[float, float] | None:
+    """The smallest and the largest slope of an elementwise activation; arguments as in `activation_slope`.
+
+    None for a function that isn't in the table, that isn't elementwise, or that jumps.
+    """
+    largest = activation_slope(name, parameter=parameter, approximate=approximate)
+    if largest is None or math.isinf(largest) or name in _NOT_ELEMENTWISE:
+        return None
+    if name == "neg":
+        return -1.0, -1.0
+    if name == "leaky_relu":
+        slope = 0.01 if parameter is None else parameter
+        return min(slope, 1.0), max(slope, 1.0)
+    if name == "elu" and parameter is not None:
+        return min(parameter, 0.0), largest
+    if name == "gelu" and approximate == "tanh":
+        return 1 - largest, largest
+    return LOWEST_SLOPES.get(name, 0.0), largest

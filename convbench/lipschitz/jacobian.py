@@ -1,21 +1,28 @@
 """A lower bound of a network's Lipschitz constant: its largest local slope over given images.
 
-Where f is differentiable, ||J_f(x)||_2 at any x is at most the Lipschitz constant. For K logits J is K x D: K
-vector-Jacobian products give it exactly, and its norm is a K x K eigenproblem. Many classes are iterated instead, and
-the value stays below. (ReLU networks are differentiable almost everywhere; on a kink PyTorch chooses the slope.)
+Where f is differentiable, ||J_f(x)||_2 at any x is at most the Lipschitz constant. (ReLU networks are differentiable
+almost everywhere; on a kink PyTorch chooses the slope.)
 """
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from convbench.errors import MetricNotDefinedError
+from convbench.lipschitz.frozen_network import FrozenNetwork, freeze
+from convbench.lipschitz.local_norms import (
+    BATCH,
+    MAX_EXACT,
+    check_slopes,
+    exact_norm_at,
+    grams,
+    norms_at,
+    top_singular_value,
+)
 
-_CHUNK_BYTES = 128 * 2**20
-_POWER_STEPS = 30
-_SEED = 0
+_PILOT = 64  # images whose Jacobians are taken whole before a screen is trusted
+_SHARE = 0.75  # of the norm that a screen must show of every pilot image
+_SAFETY = 1.1
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,12 @@ class LocalJacobian:
 
 
 def lipschitz_lower_jacobian(
-    model: nn.Module, images: Tensor, *, batch_size: int = 64, max_exact_classes: int = 200
+    model: nn.Module,
+    images: Tensor,
+    *,
+    batch_size: int = BATCH,
+    max_exact_classes: int = MAX_EXACT,
+    screen: bool = True,
 ) -> LocalJacobian:
     """max over the images of ||J(x)||_2, J the Jacobian of the logits with respect to the image, in evaluation mode.
 
@@ -38,68 +50,71 @@ def lipschitz_lower_jacobian(
         model: from images in [0, 1] to logits `(N, K)`. It isn't changed.
         images: float in [0, 1], shape `(N, C, H, W)`, N at least 1.
         batch_size: images at a time, fewer where their Jacobians wouldn't fit into 128 MiB.
-        max_exact_classes: more classes are handled by power iteration, from below.
+        max_exact_classes: more classes are handled by the Lanczos iteration, from below.
+        screen: with more than 128 images, take the whole Jacobian only where a part of its rows leaves the maximum
+            possible by what was seen of the other images. That isn't a proof: an image can be missed, the value is a
+            lower bound all the same. False takes every Jacobian whole.
 
     Raises:
-        MetricNotDefinedError: logits or slopes are NaN or infinite, or the network isn't differentiable.
+        MetricNotDefinedError: as `frozen_network.freeze`; or a slope is NaN or infinite.
         ValueError: there are no images.
     """
-    if len(images) == 0:
-        raise ValueError("the local Jacobian needs at least one image")
-    twin = copy.deepcopy(model).eval().requires_grad_(False)
-    first = next((t for t in (*twin.parameters(), *twin.buffers()) if t.is_floating_point()), images)
-    images = images.detach().to(device=first.device, dtype=first.dtype)
-    exact = max_exact_classes
-    norms = torch.cat([_jacobian_norms(twin, part, exact) for part in _batches(twin, images, batch_size, exact)])
-    if not torch.isfinite(norms).all():
-        raise MetricNotDefinedError("the Jacobian of the logits is NaN or infinite")
-    index = int(norms.argmax())
-    twin = twin.to(device="cpu", dtype=torch.float64)
-    image = images[index : index + 1].to(device="cpu", dtype=torch.float64)
-    return LocalJacobian(float(_jacobian_norms(twin, image, exact)), index)
+    frozen = freeze(model, images)
+    index = int(large_norms(frozen, images, batch_size, max_exact_classes, screen).argmax())
+    return LocalJacobian(exact_norm_at(frozen, images[index], max_exact_classes), index)
 
 
-def _batches(model: nn.Module, images: Tensor, batch_size: int, exact: int) -> tuple[Tensor, ...]:
-    with torch.no_grad():
-        logits = model(images[:1])
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        raise MetricNotDefinedError("the network doesn't return logits of shape (N, K)")
-    rows = min(logits.shape[1], exact)
-    return images.split(min(batch_size, max(1, _CHUNK_BYTES // (rows * images[0].nbytes))))
+def large_norms(
+    frozen: FrozenNetwork, images: Tensor, batch_size: int, max_exact_classes: int = MAX_EXACT, screen: bool = True
+) -> Tensor:
+    """||J(x)||_2 of the fast copy, float64 `(N,)`; by a screen, 0 where the maximum is not expected.
+
+    Raises:
+        MetricNotDefinedError: a slope is NaN or infinite.
+    """
+    if screen and len(images) > 2 * _PILOT and frozen.classes <= max_exact_classes:
+        return _screened_norms(frozen, images, batch_size)
+    norms = norms_at(frozen, images, batch_size, max_exact_classes)
+    check_slopes(norms)
+    return norms
 
 
-def _jacobian_norms(model: nn.Module, images: Tensor, exact: int) -> Tensor:
-    """||J(x)||_2 for each image: float64 `(N,)`; from below where the network has more than `exact` logits."""
-    with torch.enable_grad():
-        x = images.clone().requires_grad_()
-        logits = model(x)
-        if not logits.requires_grad:  # the logits don't depend on the image
-            return torch.zeros(len(images), dtype=torch.float64)
-        try:
-            power = logits.shape[1] > exact
-            return _norms_by_power_iteration(logits, x) if power else _norms_by_rows(logits, x)
-        except RuntimeError as error:
-            raise MetricNotDefinedError(f"the network isn't differentiable: {error}") from error
+def _screened_norms(frozen: FrozenNetwork, images: Tensor, batch_size: int) -> Tensor:
+    """||J(x)||_2 where it was taken, 0 where the maximum is not expected: float64 `(N,)`.
+
+    The leading left singular vectors of the logits' Jacobian differ little from image to image. Q, the leading
+    eigenvectors of the mean J J^T of some images, shows a large share ||Q^T J(x)|| / ||J(x)|| of each image's norm for
+    a few products instead of K; the smallest share seen so far says which images can still hold the maximum.
+    """
+    n, whole = len(images), torch.eye(frozen.classes, dtype=torch.float64)
+    norms = torch.zeros(n, dtype=torch.float64)
+    pilot = torch.linspace(0, n - 1, _PILOT).round().long()
+    gram = torch.cat(list(grams(frozen, images[pilot.to(images.device)], whole, batch_size)))
+    norms[pilot] = top_singular_value(gram)
+    check_slopes(norms)
+    directions, share = _directions(gram)
+    parts = torch.cat([top_singular_value(part) for part in grams(frozen, images, directions, batch_size)])
+    check_slopes(parts)
+    known = torch.zeros(n, dtype=torch.bool)
+    known[pilot] = True
+    while True:
+        possible = torch.nonzero(~known & (_SAFETY * parts > share * norms.max())).flatten()
+        if len(possible) == 0:
+            return norms
+        taken = possible[parts[possible].argsort(descending=True, stable=True)[:batch_size]]
+        norms[taken] = norms_at(frozen, images[taken.to(images.device)], batch_size, frozen.classes)
+        check_slopes(norms)
+        known[taken] = True
+        share = min(share, float((parts[taken] / norms[taken].clamp(min=torch.finfo(torch.float64).tiny)).min()))
 
 
-def _norms_by_rows(logits: Tensor, x: Tensor) -> Tensor:
-    rows = [torch.autograd.grad(logits[:, k].sum(), x, retain_graph=True)[0].flatten(1) for k in range(logits.shape[1])]
-    jacobian = torch.stack(rows, 1).double()
-    if not torch.isfinite(jacobian).all():
-        return torch.full((len(x),), torch.nan, dtype=torch.float64)
-    return torch.linalg.eigvalsh(jacobian @ jacobian.mT)[:, -1].clamp(min=0).sqrt().cpu()
-
-
-def _norms_by_power_iteration(logits: Tensor, x: Tensor) -> Tensor:
-    """||J v|| for the unit vector v after some steps v <- J^T J v: never above the norm."""
-    u = torch.zeros_like(logits, requires_grad=True)
-    pulled = torch.autograd.grad(logits, x, u, create_graph=True)[0]  # J^T u, linear in u: its derivative is J
-    generator = torch.Generator().manual_seed(_SEED)
-    v = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
-    norms = torch.zeros(len(x))
-    for _ in range(_POWER_STEPS):
-        v = v / v.flatten(1).norm(dim=1).clamp(min=torch.finfo(v.dtype).tiny).view(-1, 1, 1, 1)
-        image = torch.autograd.grad(pulled, u, v, retain_graph=True)[0]
-        norms = image.norm(dim=1)
-        v = torch.autograd.grad(logits, x, image, retain_graph=True)[0]
-    return norms.detach().double().cpu()
+def _directions(gram: Tensor) -> tuple[Tensor, float]:
+    """The fewest leading eigenvectors (K, m) of the mean of `gram` (N, K, K) that show `_SHARE` of every norm."""
+    leading = torch.linalg.eigh(gram.mean(0)).eigenvectors.flip(1)
+    norms = top_singular_value(gram).clamp(min=torch.finfo(torch.float64).tiny)
+    for m in range(1, gram.shape[1] + 1):
+        directions = leading[:, :m]
+        share = float((top_singular_value(directions.T @ gram @ directions) / norms).min())
+        if share >= _SHARE:
+            return directions, share
+    return leading, 1.0  # a constant network has no share

@@ -1,11 +1,13 @@
 """Lipschitz constants of modules, one rule each; a module without a rule has none, never a guess."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
-from convbench.lipschitz.activations import activation_slope
+from convbench.lipschitz.activations import activation_slope, slope_range
+from convbench.lipschitz.mixture_bound import mixture_slope_bound
 from convbench.lipschitz.pooling import max_pool_bound, nonnegative_linear_bound
 from convbench.models.standardize import Standardize
 from convbench.norms import ConvNorm2d, MixtureNorm2d
@@ -81,25 +83,25 @@ def module_bound(module: nn.Module, input_shape: Shape) -> float | None:
     Returns:
         The constant (L2); infinity where there is none; None where no rule is known.
 
-    A mixture of several components has none: where the components differ in variance, the slope of the posteriors
-    grows without limit along the boundary between two components. Nor has a mode normalization of several modes: its
-    gate sees the mean of each channel only, and its slope is multiplied by the rest of the image.
+    A mixture of several components has none unless they share variances and weights: else the slope of the posteriors
+    grows without limit along the boundary between two components (`convbench.lipschitz.mixture_bound`). Nor has a mode
+    normalization of several modes: its gate sees the mean of each channel only, and its slope is multiplied by the rest
+    of the image.
     """
     if isinstance(module, Standardize):
         return standardize_bound(module)
     if isinstance(module, MixtureNorm2d) and module.components > 1:
-        return math.inf
+        return mixture_slope_bound(module)
     if isinstance(module, ModeNorm2d) and module.modes > 1:
         return math.inf
-    if isinstance(module, nn.GroupNorm | nn.InstanceNorm2d):
+    if isinstance(module, nn.GroupNorm | nn.InstanceNorm2d | nn.LayerNorm):
         return image_norm_bound(module)
     if is_affine_layer(module):
         size = input_shape[1:] if len(input_shape) == 4 else input_shape[-1:]
         return spectral_upper(module, size)
     name = _ACTIVATIONS.get(type(module))
     if name is not None:
-        parameter = getattr(module, "negative_slope", getattr(module, "alpha", None))
-        return activation_slope(name, parameter=parameter, approximate=getattr(module, "approximate", "none"))
+        return activation_slope(name, **_activation_options(module))
     if isinstance(module, nn.PReLU):
         return max(1.0, float(module.weight.detach().abs().max()))
     if isinstance(module, nn.MaxPool2d):
@@ -107,6 +109,20 @@ def module_bound(module: nn.Module, input_shape: Shape) -> float | None:
     if type(module) in _NONNEGATIVE:
         return nonnegative_linear_bound(module, input_shape)
     return 1.0 if isinstance(module, _NONEXPANSIVE) else None
+
+
+def module_slopes(module: nn.Module) -> tuple[float, float] | None:
+    """The smallest and the largest slope of an elementwise activation; None for any other module."""
+    if isinstance(module, nn.PReLU):
+        weight = module.weight.detach()
+        return min(1.0, float(weight.min())), max(1.0, float(weight.max()))
+    name = _ACTIVATIONS.get(type(module))
+    return None if name is None else slope_range(name, **_activation_options(module))
+
+
+def _activation_options(module: nn.Module) -> dict[str, Any]:
+    parameter = getattr(module, "negative_slope", getattr(module, "alpha", None))
+    return {"parameter": parameter, "approximate": getattr(module, "approximate", "none")}
 
 
 def is_affine_layer(module: nn.Module) -> bool:
@@ -126,7 +142,7 @@ def standardize_bound(module: Standardize) -> float:
     return float(torch.linalg.vector_norm(inverse) if repeated else inverse.max()) * (1 + 1e-12)
 
 
-def image_norm_bound(module: nn.GroupNorm | nn.InstanceNorm2d) -> float | None:
+def image_norm_bound(module: nn.GroupNorm | nn.InstanceNorm2d | nn.LayerNorm) -> float | None:
     """max_c |gamma_c| / sqrt(eps) for a normalization by the moments of the image itself.
 
     The Jacobian of a group of n values is diag(gamma) (I - 11^T / n - zz^T / n) / sqrt(var + eps), where z is what

@@ -1,6 +1,7 @@
 """A network as a graph of operations with the shape of each result, for one image at evaluation."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +34,8 @@ def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
     """Trace a copy of `model` and run it on one grey image of `image_shape` (C, H, W).
 
     Raises:
-        MetricNotDefinedError: the forward pass takes decisions that a symbolic trace can't follow.
+        MetricNotDefinedError: the forward pass takes decisions that a symbolic trace can't follow, doesn't take such
+            an image, or doesn't give the same result twice.
         ValueError: a weight is NaN or infinite.
     """
     check_finite(model)
@@ -47,11 +49,20 @@ def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
     image = torch.full((1, *image_shape), 0.5, dtype=torch.float64)
     try:
         with torch.no_grad():
-            _Recorder(fx.GraphModule(exact, graph), result).run(image)
-    except RuntimeError as error:
+            recorded = _Recorder(fx.GraphModule(exact, graph), result).run(image)
+            same = all(_is_same(exact(image), recorded) for _ in range(2))
+    except (RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise MetricNotDefinedError(f"the network can't be applied to a float64 image: {reason}") from error
+        size = "x".join(map(str, image_shape))
+        raise MetricNotDefinedError(f"the network can't be applied to a float64 image of {size}: {reason}") from error
+    if not same:
+        raise MetricNotDefinedError("the network gives the same image different logits each time, in evaluation mode")
     return result
+
+
+def described(target: Callable[..., Any] | str) -> str:
+    """The name of a function or method in a graph, for a message."""
+    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
 
 
 class _Tracer(fx.Tracer):
@@ -75,6 +86,15 @@ class _Recorder(fx.Interpreter):
         if not (depends and _holds_tensor(value)):  # sizes computed from the image are constants too
             constants[n] = value
         return value
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_is_same, a, b))
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return True
+    largest = float(b.abs().nan_to_num().max()) if b.numel() else 0.0
+    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=1e-9 * largest, equal_nan=True)
 
 
 def _holds_tensor(value: Any) -> bool:

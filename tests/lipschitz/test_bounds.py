@@ -185,7 +185,7 @@ class Fourier(nn.Module):
 
 
 UNKNOWN = {
-    "LayerNorm '0'": lambda: nn.Sequential(nn.LayerNorm((3, 8, 8)), nn.Flatten()),
+    "LocalResponseNorm '0'": lambda: nn.Sequential(nn.LocalResponseNorm(2), nn.Flatten()),
     "function 'fft_fft2'": lambda: nn.Sequential(Fourier(), nn.Flatten()),
 }
 
@@ -224,6 +224,41 @@ class Forward(nn.Module):
 def test_functions_without_a_constant_are_withheld(function):
     with pytest.raises(MetricNotDefinedError):
         lipschitz_upper_product(Forward(function), SHAPE)
+
+
+def test_a_product_of_two_results_is_withheld_with_the_reason():
+    with pytest.raises(MetricNotDefinedError, match="'mul' multiplies two results that both depend on the image"):
+        lipschitz_upper_product(Forward(lambda x: x * x.mean((2, 3), keepdim=True)), SHAPE)
+
+
+def test_a_network_that_answers_differently_each_time_is_refused():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return torch.flatten(x, 1) + torch.rand(1)
+
+    with pytest.raises(MetricNotDefinedError, match="different logits each time"):
+        lipschitz_upper_product(Noisy(), SHAPE)
+
+
+def test_an_image_smaller_than_the_kernel_is_refused():
+    network = nn.Sequential(nn.Conv2d(3, 4, 9), nn.Flatten())
+    with pytest.raises(MetricNotDefinedError, match=r"float64 image of 3x8x8.*Kernel size"):
+        lipschitz_upper_product(network, SHAPE)
+
+
+@pytest.mark.parametrize("last", [1e-140, 1e140, 0.0])
+def test_a_product_is_not_infinite_because_its_factors_are_large(last):
+    """Three layers of norm 1e140, the product of which is out of range, and one that makes up for them, or not."""
+    layers = [linear(2, 2, 1.0 * torch.eye(2)).double() for _ in range(4)]
+    for layer, scale in zip(layers, (1e140, 1e140, 1e140, last), strict=True):
+        with torch.no_grad():
+            layer.weight *= scale
+    network = nn.Sequential(nn.Flatten(), *layers)
+    if last < 1:
+        assert lipschitz_upper_product(network, (2, 1, 1)) == pytest.approx(1e280 if last else 0.0, rel=1e-9)
+    else:
+        with pytest.raises(MetricNotDefinedError, match=r"finite, but too large for a number: about 1e56[01]"):
+            lipschitz_upper_product(network, (2, 1, 1))
 
 
 def test_weights_that_are_not_finite_are_refused():

@@ -9,7 +9,7 @@ from torch import nn
 from convbench.errors import MetricNotDefinedError
 from convbench.lipschitz import lipschitz_lower_jacobian, lipschitz_upper_product
 from convbench.norms import NORMS
-from convbench.spectral.layers import composed_norms
+from convbench.spectral.layer_table import layer_table
 
 
 def network(norm: nn.Module) -> nn.Module:
@@ -30,6 +30,16 @@ def test_the_bound_of_an_image_norm_is_its_slope_on_a_flat_image(name):
     assert 0.5 * upper < lower.value <= upper
 
 
+def test_layer_normalization_over_pixels_has_that_bound_too():
+    norm = nn.LayerNorm((4, 3, 3), eps=0.01)
+    nn.init.constant_(norm.weight, -3.0)
+    model = nn.Sequential(norm, nn.Flatten())
+    flat = torch.full((1, 4, 3, 3), 0.5, dtype=torch.float64)
+    upper = lipschitz_upper_product(model, (4, 3, 3))
+    assert upper == pytest.approx(3 / 0.1, rel=1e-9)
+    assert lipschitz_lower_jacobian(model.double(), flat).value == pytest.approx(upper, rel=1e-9)
+
+
 def test_one_mode_has_the_bound_of_batch_normalization_and_several_have_none():
     one, two = (network(NORMS.build(f"mode:modes={k}").on_output(4)) for k in (1, 2))
     assert lipschitz_upper_product(one, (4, 3, 3)) == pytest.approx(2 / math.sqrt(1 + 1e-5), rel=1e-9)
@@ -48,6 +58,6 @@ def test_a_composition_that_is_not_affine_is_left_out_with_the_reason(name):
     unit = NORMS.build(name)(nn.Conv2d(3, 4, 3, padding=1))
     if name == "mode":  # random images see one mode only, and still it is not affine
         nn.init.constant_(unit.get_submodule("norm.gate").bias[:1], 50)
-    found = composed_norms(nn.Sequential(unit), (3, 6, 6))
-    assert not found.norms
-    assert "isn't affine in evaluation mode" in found.left_out["0"]
+    (row,) = layer_table(nn.Sequential(unit), (3, 6, 6), conditioning=False)
+    assert (row.unit, row.composed) == ("0", None)
+    assert "isn't affine in evaluation mode" in row.missing["composed"]

@@ -64,7 +64,7 @@ def test_broken_weights_are_a_reason_not_a_crash():
     built, images = network("simple_cnn:width=4", "bn")
     with torch.no_grad():
         next(m for m in built.modules() if isinstance(m, nn.Conv2d)).weight.fill_(math.nan)
-    for name in LAYERS + BOUNDS:
+    for name in BOUNDS:
         with pytest.raises(MetricNotDefinedError, match="NaN"):
             NETWORK_METRICS.build(name, built, images)
 
@@ -72,3 +72,19 @@ def test_broken_weights_are_a_reason_not_a_crash():
 def test_reading_the_directions_imports_no_torch():
     code = "import sys, convbench.metrics.network; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_certified_accuracy_is_the_accuracy_at_radius_zero_and_needs_the_labels():
+    from convbench.lipschitz import certified_radii, lipschitz_upper_product
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+    images = torch.rand(40, 3, 2, 2)
+    labels = torch.arange(40) % 3
+    right = model(images).argmax(1) == labels
+    entry = NETWORK_METRICS.entry("certified_accuracy")
+    assert entry.facts["labels"]
+    assert entry.function(model, images, labels, eps=0.0)[""] == pytest.approx(float(right.float().mean()))
+    radii = certified_radii(model(images), labels, lipschitz_upper_product(model, (3, 2, 2)))
+    middle = float(radii[radii > 0].median())
+    assert entry.function(model, images, labels, eps=middle)[""] == float((radii >= middle).double().mean())

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convbench.lipschitz import lipschitz_lower_jacobian, lipschitz_upper_product
-from convbench.lipschitz.activations import GELU_TANH_SLOPE, SLOPES
+from convbench.lipschitz.activations import GELU_TANH_SLOPE, SLOPES, slope_range
 
 ELEMENTWISE = sorted(SLOPES.keys() - {"neg", "clamp", "hardshrink", "softmax", "softmin"})
 
@@ -18,6 +18,24 @@ def test_the_slopes_in_the_table_are_the_largest_and_no_larger(name):
     largest = float(torch.autograd.grad(function(x).sum(), x)[0].abs().max())
     assert largest <= SLOPES[name] * (1 + 1e-12)
     assert largest >= SLOPES[name] * (1 - 2e-3)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_the_smallest_slopes_are_the_smallest_and_no_smaller(name):
+    function, slopes = getattr(F, name, getattr(torch, name, None)), slope_range(name)
+    assert slopes is not None
+    x = torch.linspace(-8, 8, 160_001, dtype=torch.float64).requires_grad_()
+    smallest = float(torch.autograd.grad(function(x).sum(), x)[0].min())
+    assert slopes[0] - 1e-12 <= smallest <= slopes[0] + 0.02  # softsign and tanh come near 0 only far away
+
+
+@pytest.mark.parametrize(("parameter", "slopes"), [(0.2, (0.2, 1.0)), (-0.5, (-0.5, 1.0)), (3.0, (1.0, 3.0))])
+def test_a_leaky_relu_has_its_two_slopes(parameter, slopes):
+    assert slope_range("leaky_relu", parameter=parameter) == slopes
+
+
+def test_a_function_that_jumps_or_mixes_entries_has_no_range_of_slopes():
+    assert [slope_range(name) for name in ("hardshrink", "softmax", "fft")] == [None] * 3
 
 
 def test_gelu_by_tanh_is_a_little_steeper():
