@@ -17,6 +17,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 AUGMENTS = ("auto", "none", "crop", "crop+flip")
 CHECKPOINTS = ("best", "last")
 SEVERITIES = (1, 2, 3, 4, 5)
+BUDGETS = ("exact", "fast")
 SPLITS = ("test", "validation", "train")
 
 
@@ -99,6 +100,9 @@ class TrainConfig(_Checked):
     augment: str = _option("auto", f"{', '.join(AUGMENTS)}; auto = crop, and flip where the data set allows it.")
     precision: str = _option("auto", f"Of the convolutions: {', '.join(PRECISIONS)}; auto = bfloat16 where native.")
     seed: int = _option(0, "Seed of weights, order, augmentation, subset and label noise.")
+    track_spectrum: bool = _option(
+        False, "Write the spectral norms of the layers after every epoch, to spectrum_history.csv.", identity=False
+    )
 
     def __post_init__(self) -> None:
         self._require_one_of("schedule", SCHEDULES)
@@ -162,9 +166,12 @@ class EvalConfig(_Checked):
         flag="--metric",
     )
     network_metrics: tuple[str, ...] = _option(
-        ("spectral_norm", "spectral_norm_composed", "lipschitz_lower_jacobian", "lipschitz_upper_product"),
-        "Metrics of the network; none = skip them.",
+        ("layers", "lipschitz_lower_jacobian", "lipschitz_upper_product", "certified_accuracy"),
+        "Metrics of the network, or groups of them, see `convbench list metrics`; none = skip them.",
         flag="--network-metric",
+    )
+    spectral_budget: str = _option(
+        "exact", f"What spectral norms may cost: {', '.join(BUDGETS)}; fast = wider certificates on large layers."
     )
     lipschitz_examples: int = _option(64, "Images at which the local Jacobian is taken.")
     split: str = _option("test", f"Split to measure on: {', '.join(SPLITS)}.")
@@ -175,6 +182,7 @@ class EvalConfig(_Checked):
 
     def __post_init__(self) -> None:
         self._require_one_of("checkpoint", CHECKPOINTS)
+        self._require_one_of("spectral_budget", BUDGETS)
         self._require_one_of("split", SPLITS)
         for name in ("batch_size", "lipschitz_examples"):
             self._require(name, isinstance(getattr(self, name), int) and getattr(self, name) >= 1, "at least 1")

@@ -34,6 +34,7 @@ from convbench.names import resolved
 from convbench.norms import penalties
 from convbench.optimization import learning_rate, parameter_groups
 from convbench.runtime import conditions, deterministic, private_rng, resolve_precision, select_device
+from convbench.spectral.tracking import SpectrumTracker, format_tracked
 from convbench.training_data import TrainingData, load_training_data
 from corruptions import MISSING
 
@@ -120,6 +121,10 @@ class _Training:
         noise = data.label_noise
         self.some_missing = noise is not None and noise.noise.kept < len(data.train)
         self.history: list[EpochLog] = []
+        self.tracker = None
+        if config.track_spectrum:
+            height, width, channels = facts["image_shape"]
+            self.tracker = SpectrumTracker(self.model, (channels, height, width), seed=config.seed)
         self.record: dict[str, Any] = {
             "run_id": run.run_id,
             "complete": False,
@@ -148,14 +153,20 @@ class _Training:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.history = [EpochLog(**log) for log in state["history"]]
+            if self.tracker is not None and "spectrum" in state:
+                self.tracker.load_state(state["spectrum"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"cannot resume from {path}: {reason}.") from error
 
     def run(self, on_step: Callable[[Progress], None] | None, on_epoch: Callable[[EpochLog], None] | None) -> None:
+        if self.tracker is not None and not self.history:
+            self.tracker.measure(0)
         for epoch in range(len(self.history) + 1, self.config.epochs + 1):
             log = self._epoch(epoch, on_step)
             self.history.append(log)
+            if self.tracker is not None:
+                self.tracker.measure(epoch)
             self._save(log)
             if on_epoch is not None:
                 on_epoch(log)
@@ -265,11 +276,12 @@ class _Training:
             write_weights(self.run_folder / "best.safetensors", self.model)
         write_weights(self.run_folder / "last.safetensors", self.model)
         write_atomically(self.run_folder / "history.csv", format_history(self.history))
-        write_state(
-            self.run_folder / "state.pt",
-            {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "history": [asdict(log) for log in self.history],
-            },
-        )
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": [asdict(log) for log in self.history],
+        }
+        if self.tracker is not None:
+            write_atomically(self.run_folder / "spectrum_history.csv", format_tracked(self.tracker.rows))
+            state["spectrum"] = self.tracker.state()
+        write_state(self.run_folder / "state.pt", state)

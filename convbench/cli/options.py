@@ -55,6 +55,10 @@ def from_config(
 
 
 def _parameter(field: Field[Any], config: type, hint: Any, grid: bool, value: Any) -> inspect.Parameter:
+    if hint is bool:
+        switch = typer.Option(flag_of(config, field.name), help=field.metadata["help"], show_default=False)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(field.name, kind, default=value, annotation=Annotated[bool, switch])
     default = None if value is None else spell(value)
     many = grid or (get_args(hint) != () and NoneType not in get_args(hint))
     option = typer.Option(
@@ -78,7 +82,9 @@ def spell(value: Any) -> str:
 
 
 def parse_value(flag: str, text: Any, hint: Any) -> Any:
-    """The value of one option: tuples from comma lists, whole numbers also from ranges ("1-5")."""
+    """The value of one option: tuples from comma lists, whole numbers also from ranges ("1-5"); a switch as it is."""
+    if hint is bool:
+        return text
     if not get_args(hint) or NoneType in get_args(hint):
         return text if text is None else _scalar(flag, text, _without_none(hint), "a ")
     if text.strip().lower() == "none":
@@ -96,8 +102,8 @@ def parse_value(flag: str, text: Any, hint: Any) -> Any:
 
 def parse_grid(flag: str, text: str | None, hint: Any) -> list[Any]:
     """The values of one axis of a grid, at least one."""
-    if text is None:
-        return [None]
+    if text is None or hint is bool:
+        return [text]
     if get_args(hint) and NoneType not in get_args(hint):
         return [parse_value(flag, text, hint)]
     return [_scalar(flag, item, _without_none(hint)) for item in split_list(text)] or [_without_none(hint)("")]
