@@ -21,6 +21,8 @@ from convbench.datasets import Arrays
 from convbench.errors import CheckpointError, MetricNotDefinedError
 from convbench.image_sources import Archived, Generated, ImageSource
 from convbench.metrics import NETWORK_METRICS, PREDICTION_METRICS
+from convbench.metrics.contract import PartialValues
+from convbench.metrics.sharing import OnStep, SharedWork, sharing
 from convbench.models.standardize import Standardize
 from convbench.names import resolved_evaluation
 from convbench.rows import Row
@@ -64,11 +66,18 @@ Cell = Condition | NetworkMetric
 
 @dataclass(frozen=True)
 class Measured:
-    """What one cell gave: its rows, which images were classified rightly, and why a number is missing."""
+    """What one cell gave: its rows, which images were classified rightly, and why a number is missing.
+
+    Args:
+        correct: bool (N,), in the order of the images measured; None for a network metric.
+        confidence, nll: of the clean images, float32 (N,): the largest probability, and the cross-entropy in nats.
+    """
 
     rows: tuple[Row, ...]
-    correct: np.ndarray | None = None  # bool (N,), in the order of the images measured; None for a network metric
+    correct: np.ndarray | None = None
     note: str = ""
+    confidence: np.ndarray | None = None
+    nll: np.ndarray | None = None
 
 
 def plan(config: EvalConfig) -> list[Cell]:
@@ -110,6 +119,7 @@ class Bench:
         self.labels = torch.from_numpy(self.arrays.labels)
         self.image_source = self._choose_source()
         self.network = subject.network.to(self.device)
+        self._shared_work = SharedWork()
         self._try_network(self.arrays)
 
     def _choose_source(self) -> ImageSource | None:
@@ -150,7 +160,7 @@ class Bench:
         """Measure one cell; `on_images` is told how many images were done."""
         if isinstance(cell, Condition):
             return self._measure_condition(cell, on_images)
-        return self._measure_network(cell)
+        return self._measure_network(cell, on_images)
 
     def _measure_condition(self, condition: Condition, on_images: Callable[[int], None] | None) -> Measured:
         size = self.config.batch_size
@@ -171,7 +181,16 @@ class Bench:
             self._row(condition, metric, PREDICTION_METRICS.build(metric, logits, labels), len(logits))
             for metric in self.config.metrics
         ]
-        return Measured(tuple(rows), (logits.argmax(dim=1) == labels).numpy())
+        correct = (logits.argmax(dim=1) == labels).numpy()
+        if condition.severity > 0:
+            return Measured(tuple(rows), correct)
+        log_p = logits.double().log_softmax(dim=1)
+        return Measured(
+            tuple(rows),
+            correct,
+            confidence=log_p.max(dim=1).values.exp().float().numpy(),
+            nll=-log_p.gather(1, labels[:, None])[:, 0].float().numpy(),
+        )
 
     def _labels(self, condition: Condition) -> torch.Tensor:
         if condition.severity == 0 or self.image_source is None:
@@ -183,15 +202,21 @@ class Bench:
             return self.images[start:stop]
         return self.image_source.images(condition.corruption, condition.severity, start, stop)
 
-    def _measure_network(self, cell: NetworkMetric) -> Measured:
+    def _measure_network(self, cell: NetworkMetric, on_images: Callable[[int], None] | None) -> Measured:
         images = to_unit(self.images[: self.config.lipschitz_examples].to(self.device))
-        with deterministic(self.device):
+        entry, options = NETWORK_METRICS.parse(cell.metric)
+        if "budget" in entry.options:
+            options.setdefault("budget", self.config.spectral_budget)
+        self._shared_work.on_step = _as_images(on_images, len(self.labels))
+        with deterministic(self.device), sharing(self._shared_work):
             try:
-                values: dict[str, float] = NETWORK_METRICS.build(cell.metric, self.network, images)
+                given = (images, self.labels[: len(images)]) if entry.facts.get("labels") else (images,)
+                values = entry.function(self.network, *given, **options)
             except MetricNotDefinedError as reason:
                 return Measured((), note=f"{cell.metric}: {reason}")
+        note = f"{cell.metric}: {values.note}" if isinstance(values, PartialValues) and values.note else ""
         return Measured(
-            tuple(self._row(cell, cell.metric, value, len(images), layer) for layer, value in values.items())
+            tuple(self._row(cell, cell.metric, value, len(images), layer) for layer, value in values.items()), note=note
         )
 
     def _row(self, cell: Cell, metric: str, value: float, n: int, layer: str = "") -> Row:
@@ -201,6 +226,18 @@ class Bench:
             if cell.severity > 0 and self.image_source is not None:
                 identity |= {"source": self.image_source.source, "profile": self.image_source.profile}
         return Row(**identity, split=self.config.split, metric=metric, layer=layer, value=float(value), n=n)
+
+
+def _as_images(on_images: Callable[[int], None] | None, images: int) -> OnStep | None:
+    """Tell a progress bar that counts images of the steps of a network metric."""
+    if on_images is None:
+        return None
+
+    def on_step(done: int, steps: int, _: str) -> None:
+        if done > 0:
+            on_images(images * done // steps - images * (done - 1) // steps)
+
+    return on_step
 
 
 @contextmanager

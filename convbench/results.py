@@ -1,7 +1,8 @@
 """The results of a run folder: one atomic file per cell, and `results.csv`, which is their rows in order.
 
     evaluation/settings.json        what every cell was measured with; other settings are refused
-    evaluation/<cell>.json          rows, and one correctness bit per image (base64 of packed bits)
+    evaluation/<cell>.json          rows, and one correctness bit per image (base64 of packed bits); of the clean images
+                                    also confidence and cross-entropy (base64 of little-endian float32)
     results.csv                     all rows, clean first
 
 A killed evaluation loses at most the cell that was being measured, and goes on with the cells that are missing. The
@@ -10,17 +11,20 @@ that only an archive has come last, by name.
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from convbench.comparison.correctness import read_bits
 from convbench.config import EvalConfig
 from convbench.errors import ConfigError, ResultsError
 from convbench.evaluation import Bench, Cell, Condition, Measured, plan
 from convbench.files import only_writer, read_json, write_json
 from convbench.metrics import NETWORK_METRICS
+from convbench.metrics.bound_order import broken_order
 from convbench.names import resolved_evaluation
 from convbench.rows import Row, write_rows
 from convbench.runtime import conditions
@@ -29,6 +33,8 @@ from convbench.training_data import fingerprint
 from corruptions import known_names as corruption_names
 
 _OF_CORRUPTIONS = ("corruption_source", "corruption_profile")  # "" in the settings where nothing is corrupted
+_NOT_COMPARED = ("conditions", "classes", "shard")  # the classes follow from the data; older settings lack them
+_BEFORE = {"spectral_budget": "exact"}  # what held when older settings did not state it
 
 
 class Watcher(Protocol):
@@ -58,21 +64,24 @@ def evaluate_to(
     device: str = "auto",
     overwrite: bool = False,
     watcher: Watcher | None = None,
+    shard: tuple[int, int] = (1, 1),
 ) -> Results:
     """Measure the cells of `config` that `folder` does not hold yet, and write `folder`/results.csv.
 
     Args:
+        shard: (i, n) measures the i-th of n parts of the cells only; `convbench.shards.merge` puts them together.
         overwrite: throw away what was measured with other settings; without it that is a `ConfigError`.
 
     Raises:
         ConvbenchError: bad names or data, other settings, a folder in use, a disk that refuses.
     """
     config = resolved_evaluation(config)
-    cells = plan(config)
+    planned = plan(config)
+    cells = cells_of_shard(planned, shard)
     with only_writer(folder):
         bench = Bench(subject, config, device)
         store = folder / "evaluation"
-        _settle(store, _settings(bench), overwrite)
+        _settle(store, _settings(bench) | {"shard": list(shard)}, [cell.name for cell in planned], overwrite)
         if watcher is not None:
             watcher.start(len(cells), len(bench.labels))
         for cell in cells:
@@ -96,6 +105,7 @@ def _settings(bench: Bench) -> dict[str, Any]:
         "split": config.split,
         "examples": config.examples,
         "n": len(bench.labels),
+        "classes": len(bench.arrays.classes),
         "data_fingerprint": fingerprint(bench.arrays),
         "checkpoint": config.checkpoint,
         "corruption_seed": config.seed,
@@ -103,12 +113,27 @@ def _settings(bench: Bench) -> dict[str, Any]:
         "corruption_profile": source.profile if source is not None else "",
         "archive": source.archive if source is not None else {},
         "lipschitz_examples": config.lipschitz_examples,
+        "spectral_budget": config.spectral_budget,
         "conditions": conditions(bench.device, precision="float32", batch_size=config.batch_size),
     }
 
 
-def _settle(store: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Go on with the cells of equal settings; refuse, or throw away, those of others."""
+def cells_of_shard(cells: Sequence[Cell], shard: tuple[int, int]) -> list[Cell]:
+    """The cells that shard i of n measures: every n-th condition, and the metrics of the network in the last one.
+
+    Those share one computation, which should not be made twice. Every cell is in exactly one shard.
+    """
+    number, count = shard
+    conditions = [cell for cell in cells if isinstance(cell, Condition)]
+    of_network = [cell for cell in cells if not isinstance(cell, Condition)]
+    return [*conditions[number - 1 :: count], *(of_network if number == count else ())]
+
+
+def _settle(store: Path, settings: dict[str, Any], planned: list[str], overwrite: bool) -> None:
+    """Go on with the cells of equal settings; refuse, or throw away, those of others.
+
+    `cells` of the settings is what the folder shall hold in the end: a reader sees that an evaluation was interrupted.
+    """
     path = store / "settings.json"
     if path.exists():
         found = read_json(path)
@@ -129,7 +154,10 @@ def _settle(store: Path, settings: dict[str, Any], overwrite: bool) -> None:
         else:
             for cell in store.glob("*.json"):
                 cell.unlink()
-    write_json(path, settings)
+    held = sorted(cell.stem for cell in store.glob("*.json") if cell != path)
+    if settings["shard"] == [1, 1]:
+        del settings["shard"]
+    write_json(path, settings | {"cells": list(dict.fromkeys([*planned, *held]))})
 
 
 def _first_difference(found: dict[str, Any], settings: dict[str, Any]) -> str | None:
@@ -142,8 +170,8 @@ def _first_difference(found: dict[str, Any], settings: dict[str, Any]) -> str | 
                     return f"{name} of another archive (fingerprint {before[name]}, now it is {now})"
         elif key in _OF_CORRUPTIONS and "" in (asked, found.get(key, "")):
             continue
-        elif key != "conditions" and found.get(key) != asked:
-            return f"{key} = {found.get(key)!r}, now it is {asked!r}"
+        elif key not in _NOT_COMPARED and found.get(key, _BEFORE.get(key)) != asked:
+            return f"{key} = {found.get(key, _BEFORE.get(key))!r}, now it is {asked!r}"
     return None
 
 
@@ -168,6 +196,9 @@ def _encode(measured: Measured) -> dict[str, Any]:
     if measured.correct is not None:
         cell["n"] = len(measured.correct)
         cell["correct"] = base64.b64encode(np.packbits(measured.correct).tobytes()).decode()
+    for name, values in {"confidence": measured.confidence, "nll": measured.nll}.items():
+        if values is not None:
+            cell[name] = base64.b64encode(values.astype("<f4").tobytes()).decode()
     return cell
 
 
@@ -188,25 +219,20 @@ def read_correct(path: Path) -> np.ndarray:
     Raises:
         ResultsError: a cell without bits (a network metric), or a damaged one.
     """
-    cell = read_json(path)
-    try:
-        packed = np.frombuffer(base64.b64decode(cell["correct"], validate=True), dtype=np.uint8)
-        if packed.size != -(-cell["n"] // 8):
-            raise ValueError(f"{packed.size} bytes for {cell['n']} images")
-        return np.unpackbits(packed, count=cell["n"]).astype(bool)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(f"{path} holds no correctness bits ({error}).") from None
+    return read_bits(read_json(path), path)
 
 
 def collect(folder: Path) -> Results:
     """Write `folder`/results.csv from its cells, in the official order, and return it."""
     rows: list[Row] = []
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}  # reason -> the metrics that it is the reason of
     for path in sorted((folder / "evaluation").glob("*.json")):
         if path.name != "settings.json":
             found, note = _decode(path)
             rows += found
-            notes += [note] if note else []
+            if note:
+                metric, _, reason = note.partition(": ")
+                notes.setdefault(reason, []).append(metric)
     # What only an archive has comes after what everyone knows, by name.
     names = ["none", *corruption_names()]
     names += sorted({row.corruption for row in rows} - set(names))
@@ -214,4 +240,6 @@ def collect(folder: Path) -> Results:
     # Within one cell and metric the sort keeps the rows as they are: layers in the order of the network.
     rows.sort(key=lambda row: (row.metric in NETWORK_METRICS, order[row.corruption], row.severity))
     write_rows(folder / "results.csv", rows)
-    return Results(folder / "results.csv", rows, tuple(notes))
+    merged = tuple(f"{', '.join(metrics)}: {reason}" for reason, metrics in notes.items())
+    broken = broken_order({row.metric: row.value for row in rows if row.metric in NETWORK_METRICS and not row.layer})
+    return Results(folder / "results.csv", rows, (*merged, *filter(None, [broken])))

@@ -48,6 +48,9 @@ def evaluate(
         Path | None,
         typer.Option("--out", help="Where results.csv of --model goes. [default: runs/<its id>]", show_default=False),
     ] = None,
+    shard: Annotated[
+        str, typer.Option("--shard", metavar="I/N", help="Measure the I-th of N parts; `convbench merge` joins them.")
+    ] = "1/1",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Throw away results of other settings in the same folder.")
     ] = False,
@@ -59,7 +62,7 @@ def evaluate(
 
     Conditions that are in results.csv already are kept; only missing ones are measured.
     """
-    wanted = EvalConfig.from_dict(settings)
+    wanted, part = EvalConfig.from_dict(settings), _shard(shard)
     foreign = TrainConfig(
         dataset=dataset or TrainConfig.dataset,
         data_dir=data_dir,
@@ -87,7 +90,9 @@ def evaluate(
     def measure(folder: Path | None, subject: Any) -> None:
         where = folder or RUNS / subject.run_id
         with EvaluationProgress(quiet=quiet) as progress:
-            results = evaluate_to(where, subject, wanted, device=device, overwrite=overwrite, watcher=progress)
+            results = evaluate_to(
+                where, subject, wanted, device=device, overwrite=overwrite, watcher=progress, shard=part
+            )
             for note in results.notes:
                 progress.log(f"note: {note}")
         print_results(results)
@@ -104,6 +109,13 @@ def evaluate(
         # Numbers on other data than the run's own go into a folder of their own, so that neither replaces the other.
         own = subject.dataset == checkpoint.config.dataset
         measure(folder if own else folder / f"on-{slug(subject.dataset)}", subject)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--shard takes I/N with 1 <= I <= N, as 2/4; got {text!r}.")
+    return int(number), int(count)
 
 
 def _folders(given: list[Path], every: bool) -> list[Path]:
