@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import typer
 
 from convbench.cli.app import app
@@ -18,10 +19,26 @@ def test_every_command_is_in_the_readme_and_has_help():
         assert command.help
 
 
-def test_every_option_that_the_readme_names_exists():
-    known = {flag for command in COMMANDS.values() for parameter in command.params for flag in parameter.opts}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+def commands_of(group):
+    for command in group.values():
+        yield command
+        yield from commands_of(getattr(command, "commands", {}))
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/gate.md", "docs/spectral.md", "docs/statistics.md", "docs/compare-outputs.md"]
+)
+def test_every_option_that_a_page_names_exists(name):
+    parameters = [parameter for command in commands_of(COMMANDS) for parameter in command.params]
+    known = {flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / name).read_text()))
     assert named <= known | {"--help"}, named - known
+
+
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
 
 
 def test_every_option_has_help():
