@@ -75,6 +75,17 @@ def resolved_corruptions(asked: Collection[str], *, archive: str | None = None) 
     return tuple(names)
 
 
+def metric_groups() -> dict[str, tuple[str, ...]]:
+    """The names that stand for several metrics of a network: group -> its members."""
+    from convbench.metrics import NETWORK_METRICS
+
+    groups: dict[str, tuple[str, ...]] = {}
+    for entry in NETWORK_METRICS:
+        if group := entry.facts.get("group"):
+            groups[group] = (*groups.get(group, ()), entry.name)
+    return groups
+
+
 def resolved_evaluation(config: EvalConfig) -> EvalConfig:
     """`config` with canonical corruption and metric names, groups spelled out ("blur" -> its four), nothing twice.
 
@@ -83,10 +94,12 @@ def resolved_evaluation(config: EvalConfig) -> EvalConfig:
     """
     from convbench.metrics import NETWORK_METRICS, PREDICTION_METRICS
 
-    wanted = (*config.metrics, *config.network_metrics)
+    groups = metric_groups()
+    asked = (*config.metrics, *config.network_metrics)
+    wanted = dict.fromkeys(name for text in asked for name in groups.get(text, (text,)))
     for name in wanted:
         if name not in PREDICTION_METRICS and name not in NETWORK_METRICS:
-            raise UnknownNameError("metric", name, [*PREDICTION_METRICS.names(), *NETWORK_METRICS.names()])
+            raise UnknownNameError("metric", name, [*PREDICTION_METRICS.names(), *NETWORK_METRICS.names(), *groups])
     return replace(
         config,
         corruptions=resolved_corruptions(config.corruptions, archive=config.corruption_data),

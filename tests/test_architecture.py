@@ -13,14 +13,15 @@ LAYERS = {
     "convbench.errors": 0,
     "convbench.registry": 1, "convbench.files": 1, "convbench.config": 1, "convbench.rows": 1,
     "convbench.runtime": 1, "convbench.names": 1,
-    "convbench.generated_images": 2,
+    "convbench.generated_images": 2, "convbench.network_spectra": 5,
     "convbench.norms": 2, "convbench.datasets": 2, "convbench.batches": 2, "convbench.history": 2,
     "convbench.models": 3, "convbench.spectral": 3, "convbench.optimization": 3,
     "convbench.lipschitz": 4, "convbench.metrics": 4,
     "convbench.checkpoint": 5, "convbench.label_noise": 5, "convbench.training_data": 5,
     "convbench.training": 6, "convbench.subject": 6, "convbench.image_sources": 6, "convbench.comparison": 6,
-    "convbench.plots": 6,
-    "convbench.evaluation": 7, "convbench.results": 8, "convbench.sweep": 9, "convbench.corrupted_sets": 9,
+    "convbench.plots": 6, "convbench.statistics": 1, "convbench.gate": 7,
+    "convbench.evaluation": 7, "convbench.results": 8, "convbench.sweep": 9, "convbench.shards": 9,
+    "convbench.corrupted_sets": 9,
     "convbench.cli": 10, "convbench": 11, "convbench.__main__": 11,
 }  # fmt: skip
 

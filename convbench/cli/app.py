@@ -13,11 +13,14 @@ from typing import Annotated
 
 import typer
 
+from convbench.cli.baseline import baseline
 from convbench.cli.compare import compare
 from convbench.cli.corrupt import corrupt
 from convbench.cli.evaluate import evaluate
 from convbench.cli.listing import list_names
+from convbench.cli.merge import merge
 from convbench.cli.preview import preview
+from convbench.cli.spectrum import spectrum
 from convbench.cli.sweep import sweep
 from convbench.cli.train import train
 from convbench.errors import ConfigError, ConvbenchError, UnknownNameError
@@ -34,7 +37,10 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("sweep")(sweep)
+app.command("merge")(merge)
 app.command("compare")(compare)
+app.add_typer(baseline, name="baseline", help="The saved numbers that a candidate is compared with.")
+app.command("spectrum")(spectrum)
 app.command("preview")(preview)
 app.command("corrupt")(corrupt)
 app.command("list")(list_names)
@@ -112,9 +118,8 @@ def _report(error: BaseException) -> int:
             print(message, file=sys.stderr)
             return 2
         unknown = re.match(r"No such command '(.*?)'", message)
-        error = ConfigError(f"{message} Try --help.")
-        if unknown:
-            error = UnknownNameError("command", unknown[1], _commands())
+        usage = ConfigError(f"{message} Try --help.")
+        error = UnknownNameError("command", unknown[1], _commands(error)) if unknown else usage
     if isinstance(error, ConvbenchError):
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
@@ -123,5 +128,7 @@ def _report(error: BaseException) -> int:
     return INTERNAL_ERROR
 
 
-def _commands() -> list[str]:
-    return [str(command.name) for command in app.registered_commands]
+def _commands(error: BaseException) -> list[str]:
+    """The commands of the group in which there was no such one."""
+    context = error.ctx  # pyright: ignore[reportAttributeAccessIssue]  # Click's, see _UsageError
+    return context.command.list_commands(context)

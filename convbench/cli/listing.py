@@ -91,6 +91,16 @@ def _label_noises() -> list[Line]:
 
 def _metrics() -> list[Line]:
     from convbench.metrics import CORRUPTION_METRICS, NETWORK_METRICS, PREDICTION_METRICS
+    from convbench.names import metric_groups
 
-    compared = [(f"{title}  [compare --metric]", line, source) for title, line, source in _lines(CORRUPTION_METRICS)]
-    return [*_lines(PREDICTION_METRICS), *_lines(NETWORK_METRICS), *compared]
+    compared = [(f"{title}  [compare --metric]", line, source) for title, line, source in _directed(CORRUPTION_METRICS)]
+    groups = [(f"group {name}", ", ".join(members), "") for name, members in metric_groups().items()]
+    return [*_directed(PREDICTION_METRICS), *_directed(NETWORK_METRICS), *groups, *compared]
+
+
+def _directed(metrics: Registry[Any]) -> list[Line]:
+    """With the direction that each metric states."""
+    better = {True: "  [more is better]", False: "  [less is better]", None: "  [neither end is better]"}
+    facts = [entry.facts["higher_is_better"] for entry in metrics]
+    lines = zip(_lines(metrics), facts, strict=True)
+    return [(title + better[upward], line, source) for (title, line, source), upward in lines]

@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     from convbench.results import Results
     from convbench.rows import Row
 
+_OF_THE_NETWORK = (
+    "certified_accuracy",
+    "lipschitz_",
+    "local_",
+    "clever",
+)  # metrics with one number for the whole network
+
 
 def print_results(results: "Results") -> None:
     """Two tables on stdout, accuracy per condition and the network's norms, and the path of the CSV."""
@@ -17,6 +24,9 @@ def print_results(results: "Results") -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=80)
+    if not results.rows:  # a shard with nothing to do
+        print(results.path)
+        return
     first = results.rows[0]
     conditions: dict[tuple[str, int], dict[str, Row]] = {}
     for row in results.rows:
@@ -52,11 +62,11 @@ def _network_table(rows: "list[Row]") -> "Table | None":
     from rich.table import Table
 
     layers = [row for row in rows if row.layer]
-    whole = {row.metric: row for row in rows if row.metric.startswith("lipschitz")}
+    whole = {row.metric: row for row in rows if row.metric.startswith(_OF_THE_NETWORK)}
     if not layers and not whole:
         return None
     table = Table(
-        title="Spectral norm of each layer as applied, and Lipschitz bounds (L2, eval mode)", title_style="bold"
+        title="Spectral norm of each layer as applied, Lipschitz bounds and slopes (L2, eval mode)", title_style="bold"
     )
     table.add_column("layer")
     table.add_column("alone", justify="right")
