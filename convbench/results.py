@@ -33,7 +33,8 @@ from convbench.training_data import fingerprint
 from corruptions import known_names as corruption_names
 
 _OF_CORRUPTIONS = ("corruption_source", "corruption_profile")  # "" in the settings where nothing is corrupted
-_NOT_COMPARED = ("conditions", "classes", "shard")  # the classes follow from the data; older settings lack them
+# The classes follow from the data, and older settings lack them; the cells grow.
+_NOT_COMPARED = ("conditions", "classes", "shard", "cells")
 _BEFORE = {"spectral_budget": "exact"}  # what held when older settings did not state it
 
 
@@ -137,15 +138,9 @@ def _settle(store: Path, settings: dict[str, Any], planned: list[str], overwrite
     path = store / "settings.json"
     if path.exists():
         found = read_json(path)
-        difference = _first_difference(found, settings)
+        difference = first_difference(found, settings)
         if difference is None:
-            # One of the two evaluations may corrupt nothing, or other images: what each one states holds for both.
-            for key in _OF_CORRUPTIONS:
-                settings[key] = settings[key] or found.get(key, "")
-            prints = _fingerprints(found) | _fingerprints(settings)
-            settings["archive"] = found.get("archive", {}) | settings["archive"]
-            if prints:
-                settings["archive"]["fingerprints"] = prints
+            settings = joined_settings(found, settings)
         elif not overwrite:
             raise ConfigError(
                 f"{store.parent} was evaluated with {difference}. Numbers of different conditions do not go into one "
@@ -160,18 +155,46 @@ def _settle(store: Path, settings: dict[str, Any], planned: list[str], overwrite
     write_json(path, settings | {"cells": list(dict.fromkeys([*planned, *held]))})
 
 
-def _first_difference(found: dict[str, Any], settings: dict[str, Any]) -> str | None:
-    """The first setting in which two evaluations of one folder contradict each other, in words."""
+def joined_settings(found: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of two evaluations that do not contradict each other.
+
+    One of the two may corrupt nothing, or other images: what each one states holds for both.
+    """
+    joined = settings | {key: settings.get(key) or found.get(key, "") for key in _OF_CORRUPTIONS}
+    joined["archive"] = found.get("archive", {}) | settings.get("archive", {})
+    if prints := _fingerprints(found) | _fingerprints(settings):
+        joined["archive"]["fingerprints"] = prints
+    return joined
+
+
+@dataclass(frozen=True)
+class SettingsDifference:
+    """A setting in which two evaluations contradict each other; of an archive its name, and both fingerprints."""
+
+    key: str
+    before: Any
+    now: Any
+    of_archive: bool = False
+
+    def __str__(self) -> str:
+        if self.of_archive:
+            return f"{self.key} of another archive (fingerprint {self.before}, now it is {self.now})"
+        return f"{self.key} = {self.before!r}, now it is {self.now!r}"
+
+
+def first_difference(found: dict[str, Any], settings: dict[str, Any]) -> SettingsDifference | None:
+    """The first setting in which two evaluations contradict each other; None where they do not."""
     for key, asked in settings.items():
+        before = found.get(key, _BEFORE.get(key))
         if key == "archive":
-            before = _fingerprints(found)
+            prints = _fingerprints(found)
             for name, now in _fingerprints(settings).items():
-                if before.get(name, now) != now:
-                    return f"{name} of another archive (fingerprint {before[name]}, now it is {now})"
+                if prints.get(name, now) != now:
+                    return SettingsDifference(name, prints[name], now, of_archive=True)
         elif key in _OF_CORRUPTIONS and "" in (asked, found.get(key, "")):
             continue
-        elif key not in _NOT_COMPARED and found.get(key, _BEFORE.get(key)) != asked:
-            return f"{key} = {found.get(key, _BEFORE.get(key))!r}, now it is {asked!r}"
+        elif key not in _NOT_COMPARED and before != asked:
+            return SettingsDifference(key, before, asked)
     return None
 
 

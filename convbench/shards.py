@@ -12,11 +12,9 @@ from typing import Any
 
 from convbench.errors import NotComparableError, ResultsError
 from convbench.files import disk_errors, only_writer, read_json, write_json
-from convbench.results import Results, collect
+from convbench.results import Results, collect, first_difference, joined_settings
 
 _STORE = "evaluation"
-_OF_CORRUPTIONS = ("corruption_", "archive")
-_OF_ONE_SHARD = ("shard", "conditions")  # what may differ among the shards of one evaluation
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,15 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     if (out / _STORE / "settings.json").is_file() and out.resolve() not in {folder.resolve() for folder in folders}:
         folders = [*folders, out]
     settings = [_settings_of(folder) for folder in folders]
+    joined = settings[0]
     for folder, own in zip(folders[1:], settings[1:], strict=True):
-        _require_alike((folders[0], settings[0]), (folder, own))
+        _require_alike((folders[0], joined), (folder, own))
+        joined = joined_settings(own, joined)  # so that a later one may contradict any before it
     cells = _cells_of(folders)
     planned = list(dict.fromkeys(name for own in settings for name in own.get("cells", ())))
     with only_writer(out):
         _copy_run(folders, out)
-        whole = settings[0] | {"cells": planned or sorted(cells)} | _of_corruptions(settings)
+        whole = joined | {"cells": planned or sorted(cells)}
         whole.pop("shard", None)
         for name, path in cells.items():
             target = out / _STORE / f"{name}.json"
@@ -74,26 +74,14 @@ def _settings_of(folder: Path) -> dict[str, Any]:
 
 def _require_alike(first: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, Any]]) -> None:
     (one, before), (two, now) = first, other
-    for key in dict.fromkeys([*before, *now]):
-        values = before.get(key), now.get(key)
-        # A shard that holds no corrupted images states nothing of corruptions.
-        silent = key.startswith(_OF_CORRUPTIONS) and not all(values)
-        if key in _OF_ONE_SHARD or values[0] == values[1] or silent:
-            continue
-        if key == "cells":
-            raise NotComparableError(
-                f"{one} and {two} are shards of different evaluations: their plans of cells differ."
-            )
+    if set(before.get("cells", ())) != set(now.get("cells", ())):
+        raise NotComparableError(f"{one} and {two} are shards of different evaluations: their cells are others.")
+    difference = first_difference(before, now)
+    if difference is not None:
         raise NotComparableError(
-            f"{one} and {two} are no shards of one evaluation: {key} is {values[0]!r} and {values[1]!r}."
+            f"{one} and {two} are no shards of one evaluation: "
+            f"{difference.key} is {difference.before!r} and {difference.now!r}."
         )
-
-
-def _of_corruptions(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for own in settings:
-        found |= {k: v for k, v in own.items() if k.startswith(_OF_CORRUPTIONS) and v}
-    return found
 
 
 def _cells_of(folders: Sequence[Path]) -> dict[str, Path]:

@@ -79,6 +79,21 @@ def test_shards_of_other_conditions_are_refused(shards, trained, tmp_path):
     assert not (tmp_path / "out" / "results.csv").exists()
 
 
+def test_shards_of_different_archives_are_joined_and_contradicting_ones_refused(shards, tmp_path):
+    def state(folder, prints):
+        path = folder / "evaluation" / "settings.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"archive": {"fingerprints": prints}}))
+
+    state(shards[0], {"fog": "1"})
+    state(shards[1], {"snow": "2"})
+    merge(shards, tmp_path / "out")
+    joined = json.loads((tmp_path / "out" / "evaluation" / "settings.json").read_text())
+    assert joined["archive"] == {"fingerprints": {"fog": "1", "snow": "2"}}
+    state(shards[2], {"fog": "3"})
+    with pytest.raises(NotComparableError, match="fog is '1' and '3'"):
+        merge(shards, tmp_path / "other")
+
+
 def test_two_values_of_one_cell_are_refused(shards, tmp_path):
     cell = shards[0] / "evaluation" / "none-0.json"
     other = json.loads(cell.read_text())
