@@ -29,14 +29,13 @@ def layer_checks(pair: Pair) -> list[Check]:
     """
     quantities = [quantity for quantity in _quantities(pair) if quantity.layer]
     told = {(quantity.metric, quantity.layer) for quantity in quantities}
+
+    def is_told(check: Check) -> bool:
+        between = check.metric.removesuffix(_LOWER).removesuffix(_UPPER)
+        return between != check.metric and (between, check.layer) in told
+
     checks = [_check(pair, Kind.LAYER, quantity) for quantity in quantities]
-    return [
-        check
-        for check in checks
-        if (check.metric.removesuffix(_LOWER).removesuffix(_UPPER), check.layer)
-        not in told - {(check.metric, check.layer)}
-        or check.verdict in (Verdict.BROKEN, Verdict.MISSING)
-    ]
+    return [check for check in checks if check.verdict in (Verdict.BROKEN, Verdict.MISSING) or not is_told(check)]
 
 
 def _quantities(pair: Pair) -> Iterable[Quantity]:
