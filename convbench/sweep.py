@@ -6,7 +6,6 @@ folder, so a sweep that was interrupted goes on by being started again.
 
 import itertools
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -17,6 +16,7 @@ from typing import Any
 from convbench.config import EvalConfig, TrainConfig, takes_rate
 from convbench.errors import ConfigError, ConvbenchError
 from convbench.names import resolved, resolved_evaluation
+from convbench.processors import available_cpus
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def expand(axes: Mapping[str, Sequence[Any]]) -> list[TrainConfig]:
 
 
 def default_workers(runs: int) -> int:
-    """Processes at once: one per core, and one alone where a GPU does the work."""
+    """Processes at once: one per processor that is ours, and one alone where a GPU does the work."""
     import torch
 
-    return 1 if torch.cuda.is_available() else max(1, min(runs, os.cpu_count() or 1))
+    return 1 if torch.cuda.is_available() else max(1, min(runs, available_cpus()))
 
 
 def sweep(
@@ -89,7 +89,7 @@ def sweep(
     if workers < 0:
         raise ConfigError(f"--workers must be at least 0, got {workers}.")
     workers = workers or default_workers(len(waiting))
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, available_cpus() // workers)
     context = multiprocessing.get_context("spawn")  # forking a process that has used torch's threads can hang
     running: dict[Connection, tuple[TrainConfig, BaseProcess]] = {}
     errors: dict[str, str] = {}

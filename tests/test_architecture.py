@@ -12,7 +12,7 @@ FILES = sorted([*ROOT.glob("convbench/**/*.py"), *ROOT.glob("corruptions/**/*.py
 LAYERS = {
     "convbench.errors": 0,
     "convbench.registry": 1, "convbench.files": 1, "convbench.config": 1, "convbench.rows": 1,
-    "convbench.runtime": 1, "convbench.names": 1,
+    "convbench.runtime": 1, "convbench.names": 1, "convbench.processors": 1,
     "convbench.generated_images": 2, "convbench.network_spectra": 5,
     "convbench.norms": 2, "convbench.datasets": 2, "convbench.batches": 2, "convbench.history": 2,
     "convbench.models": 3, "convbench.spectral": 3, "convbench.optimization": 3,

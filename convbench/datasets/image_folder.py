@@ -6,7 +6,6 @@ named; if there is one of them it is the test split, and validation is 10 % of `
 to `round(image_size * 256 / 224)` (bilinear, antialiased), then the centre is cropped; images are RGB.
 """
 
-import os
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from PIL import Image
 from convbench.datasets.contract import Arrays
 from convbench.datasets.splits import hold_out, shuffled, validation_split
 from convbench.errors import ConfigError, DataError
+from convbench.processors import available_cpus
 
 IMAGE_SIZE = 224
 RESIZE_RATIO = 256 / 224
@@ -123,7 +123,7 @@ def _subfolders(folder: Path) -> list[str]:
 
 def read_images(files: Iterable[Path], size: int) -> np.ndarray:
     """Each as `read_image` gives it, uint8, shape (N, size, size, 3), in the order of `files`; decoded in threads."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, available_cpus())) as pool:
         warnings.simplefilter("ignore")  # Pillow on unusual palettes and metadata; what it cannot read, it raises
         return np.stack(list(pool.map(partial(read_image, size=size), files)))
 
@@ -148,6 +148,8 @@ def open_image(path: Path) -> Image.Image:
             if image.mode.startswith(("I", "F")):
                 raise DataError(f"image {path} has pixels of more than 8 bits; convert it to 8 bits per channel.")
             return image.convert("RGB")
+    except FileNotFoundError:
+        raise DataError(f"image {path} does not exist.") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"image {path} cannot be read ({type(error).__name__}: {reason}).") from error
