@@ -29,9 +29,10 @@ from torch import Tensor, nn
 
 from convbench.models.resnet import resnet18
 from convbench.norms import NORMS
-from convbench.spectral.lanczos import SizedOperator, lanczos_norm
+from convbench.spectral.lanczos import lanczos_norm
 from convbench.spectral.layer_operator import LayerOperator
 from convbench.spectral.layer_table import layer_table
+from convbench.spectral.linear_operator import Operator
 from convbench.spectral.sieve import Grid, Sieve
 from convbench.spectral.symbol import convolution_symbol
 
@@ -81,7 +82,7 @@ CIRCULAR_METHODS: dict[str, Callable[[Tensor, int], float]] = {
 }
 
 
-def arpack(operator: SizedOperator) -> float:
+def arpack(operator: Operator) -> float:
     """SciPy's svds on the float32 operator, to 1e-5."""
 
     def apply(function: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:

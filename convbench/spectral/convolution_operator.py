@@ -4,7 +4,6 @@ The adjoint of a convolution is the transposed convolution whose output padding 
 unseen; a padding that repeats pixels has as adjoint the sum over the repetitions.
 """
 
-import math
 from typing import cast
 
 import torch
@@ -12,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convbench.spectral.convolution import Geometry, Pair
+from convbench.spectral.linear_operator import Operator
 
 
-class ConvolutionOperator:
+class ConvolutionOperator(Operator):
     """A x and A^T y of a convolution, or of a transposed one, for batches.
 
     Args:
@@ -53,16 +53,6 @@ class ConvolutionOperator:
         self.input_shape, self.output_shape = sides[::-1] if transposed else sides
         self.dtype = dtype
 
-    @property
-    def input_dim(self) -> int:
-        """Number of input entries."""
-        return math.prod(self.input_shape)
-
-    @property
-    def output_dim(self) -> int:
-        """Number of output entries."""
-        return math.prod(self.output_shape)
-
     def forward(self, x: Tensor) -> Tensor:
         """A x: `(N, *input_shape)` -> `(N, *output_shape)`."""
         return self._back(x) if self._transposed else self._convolve(x)
@@ -70,6 +60,10 @@ class ConvolutionOperator:
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y: `(N, *output_shape)` -> `(N, *input_shape)`."""
         return self._convolve(y) if self._transposed else self._back(y)
+
+    def magnitude(self) -> float:
+        """The largest entry of the weight."""
+        return float(self._weight.abs().max())
 
     @torch.no_grad()
     def _convolve(self, x: Tensor) -> Tensor:

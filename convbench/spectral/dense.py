@@ -12,7 +12,8 @@ from torch import Tensor
 
 from convbench.spectral.circulant import ROUNDING
 from convbench.spectral.enclosure import SpectralNorm
-from convbench.spectral.lanczos import SizedOperator, lanczos_norm
+from convbench.spectral.lanczos import lanczos_norm
+from convbench.spectral.linear_operator import Operator, near_one, power_of_two
 
 DENSE_LIMIT = 1200  # side of an operator that is written down when nothing cheaper is exact
 GRAM_LIMIT = 5000  # side of the largest Gram matrix that is ever formed: 200 MB
@@ -20,13 +21,14 @@ _EIGENVALUES_LIMIT = 1200  # above, a factorization is several times faster than
 _CHUNK_BYTES = 32 * 2**20
 
 
-def dense_norm(operator: SizedOperator, tol: float = 1e-6) -> SpectralNorm:
+def dense_norm(operator: Operator, tol: float = 1e-6) -> SpectralNorm:
     """||A||_2 from the Gram matrix of the smaller side, built by applying A and its adjoint to the identity.
 
     Args:
         operator: in float64, with its adjoint; its smaller side is at most `GRAM_LIMIT`.
         tol: relative width of the enclosure where the side is above 1,200; below, the value is exact to rounding.
     """
+    operator, factor = near_one(operator)
     wide = operator.output_dim < operator.input_dim
     shape = operator.output_shape if wide else operator.input_shape
     side = math.prod(shape)
@@ -39,7 +41,7 @@ def dense_norm(operator: SizedOperator, tol: float = 1e-6) -> SpectralNorm:
         e = basis.view(-1, *shape)
         image = operator.forward(operator.adjoint(e)) if wide else operator.adjoint(operator.forward(e))
         gram[part] = image.flatten(1)
-    return gram_norm(gram, tol)
+    return gram_norm(gram, tol).divided(factor)
 
 
 def gram_norm(gram: Tensor, tol: float = 1e-6, eigenvalues_limit: int = _EIGENVALUES_LIMIT) -> SpectralNorm:
@@ -71,24 +73,24 @@ def matrix_norm(
     w = matrix.detach().cpu()
     if w.shape[0] > w.shape[1]:
         w = w.T
+    factor = power_of_two(Matrix(w).magnitude())
     side = len(w)
     if side <= GRAM_LIMIT:
         gram = torch.zeros(side, side, dtype=torch.float64)
         for piece in w.split(max(1, _CHUNK_BYTES // (8 * side)), dim=1):
-            piece = piece.double()
+            piece = piece.double() * factor
             gram.addmm_(piece, piece.T)
-        found = gram_norm(gram, tol, eigenvalues_limit)
+        found = gram_norm(gram, tol, eigenvalues_limit).divided(factor)
         return found.value, found.upper, found.method
     value = lanczos_norm(Matrix(w), tol).value
-    return value, max(value, _norm_inequalities(w)) * (1 + ROUNDING), "Lanczos, norm inequalities"
+    return value, max(value, _norm_inequalities(w, factor) / factor) * (1 + ROUNDING), "Lanczos, norm inequalities"
 
 
-class Matrix:
+class Matrix(Operator):
     """A matrix as an operator on row vectors; products are in float64, piece by piece."""
 
     def __init__(self, matrix: Tensor) -> None:
         self.output_shape, self.input_shape = (matrix.shape[0],), (matrix.shape[1],)
-        self.output_dim, self.input_dim = matrix.shape
         self._pieces = matrix.split(max(1, _CHUNK_BYTES // (8 * matrix.shape[1])))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,10 +102,14 @@ class Matrix:
         parts = y.split([len(piece) for piece in self._pieces], dim=1)
         return sum((part @ piece.double() for part, piece in zip(parts, self._pieces, strict=True)), torch.zeros(()))
 
+    def magnitude(self) -> float:
+        """The largest entry."""
+        return max((float(piece.abs().max()) for piece in self._pieces if piece.numel()), default=0.0)
 
-def _norm_inequalities(w: Tensor) -> float:
-    """||W||_2 <= min(||W||_F, sqrt(||W||_1 ||W||_inf))."""
-    rows = torch.stack([row.double().abs().sum() for row in w]).max()
-    columns = torch.stack([column.double().abs().sum() for column in w.T]).max()
-    frobenius = math.sqrt(sum(float(row.double().square().sum()) for row in w))
+
+def _norm_inequalities(w: Tensor, factor: float) -> float:
+    """||W||_2 <= min(||W||_F, sqrt(||W||_1 ||W||_inf)), of W times `factor`."""
+    rows = torch.stack([(row.double() * factor).abs().sum() for row in w]).max()
+    columns = torch.stack([(column.double() * factor).abs().sum() for column in w.T]).max()
+    frobenius = math.sqrt(sum(float((row.double() * factor).square().sum()) for row in w))
     return min(frobenius, math.sqrt(float(rows * columns)))

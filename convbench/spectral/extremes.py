@@ -9,7 +9,7 @@ from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 from torch import Tensor
 
 from convbench.errors import MetricNotDefinedError
-from convbench.spectral.operator import Operator
+from convbench.spectral.linear_operator import Operator, near_one
 
 GRAM_LIMIT = 5000  # side of the largest Gram matrix that is written down: 200 MB
 _SEED = 0
@@ -22,11 +22,9 @@ class _Gram:
     """A A^T or A^T A, whichever is smaller, on row vectors."""
 
     def __init__(self, operator: Operator) -> None:
-        x = torch.zeros(1, *operator.input_shape, dtype=torch.float64)
         self._operator = operator
-        output_shape = tuple(operator.forward(x).shape[1:])
-        self._wide = math.prod(output_shape) < math.prod(operator.input_shape)
-        self.shape = output_shape if self._wide else operator.input_shape
+        self._wide = operator.output_dim < operator.input_dim
+        self.shape = operator.output_shape if self._wide else operator.input_shape
         self.side = math.prod(self.shape)
 
     def apply(self, rows: Tensor) -> Tensor:
@@ -74,9 +72,10 @@ def largest_values(operator: Operator, count: int) -> Tensor:
     """
     if count < 1:
         raise ValueError(f"at least 1 singular value must be asked for, got {count}")
+    operator, factor = near_one(operator)
     gram = _Gram(operator)
     if count >= gram.side - 1:
-        return torch.linalg.eigvalsh(gram.matrix()).flip(0)[:count].clamp(min=0).sqrt()
+        return torch.linalg.eigvalsh(gram.matrix()).flip(0)[:count].clamp(min=0).sqrt() / factor
     values, vectors = torch.empty(0, dtype=torch.float64), torch.empty(gram.side, 0, dtype=torch.float64)
     while True:
         known, scaled = vectors, vectors * values
@@ -90,7 +89,7 @@ def largest_values(operator: Operator, count: int) -> Tensor:
             is_new = found > least + _TOLERANCE * values[0]
             found, new = found[is_new], new[:, is_new]
         if not len(found):
-            return values.clamp(min=0).sqrt()
+            return values.clamp(min=0).sqrt() / factor
         merged = torch.cat([values, found])
         order = merged.argsort(descending=True)[:count]
         values, vectors = merged[order], torch.cat([vectors, new], dim=1)[:, order]
@@ -110,6 +109,7 @@ def smallest_value(operator: Operator, norm: float) -> float:
         MetricNotDefinedError: the Gram matrix is too large, or the value below 1e-5 of the norm, where the Gram matrix
             doesn't resolve it.
     """
+    operator, scale = near_one(operator)
     gram = _Gram(operator)
     if gram.side > GRAM_LIMIT:
         raise MetricNotDefinedError(
@@ -119,7 +119,7 @@ def smallest_value(operator: Operator, norm: float) -> float:
     value = 0.0
     if not failed:
         _, vectors = _leading(lambda v: torch.cholesky_solve(v[:, None], factor)[:, 0], gram.side, 1)
-        value = float(gram.half(torch.from_numpy(vectors.T.copy())).norm()) if vectors.size else 0.0
+        value = float(gram.half(torch.from_numpy(vectors.T.copy())).norm()) / scale if vectors.size else 0.0
     if value <= _RESOLVED * norm:
         raise MetricNotDefinedError(f"it is below {_RESOLVED:g} of the norm, where the Gram matrix doesn't resolve it")
     return value

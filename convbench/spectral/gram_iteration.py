@@ -11,6 +11,7 @@ import math
 import torch
 
 from convbench.spectral.gram import UNIT_ROUNDOFF
+from convbench.spectral.linear_operator import power_of_two
 from convbench.spectral.sieve import Grid, GridMaximum
 from convbench.spectral.symbol import Symbol
 
@@ -28,6 +29,8 @@ def gram_iteration(symbol: Symbol, grid: Grid, iterations: int = ITERATIONS) -> 
     """
     if iterations < 1:
         raise ValueError(f"Gram iteration needs at least one iteration, not {iterations}")
+    factor = power_of_two(float(symbol.taps.abs().max()))
+    symbol = Symbol(symbol.taps * factor, symbol.offsets)
     frequencies = grid.at(grid.half())
     length = max(1, _CHUNK_BYTES // (16 * symbol.taps[0].numel()))
     best, where = -math.inf, frequencies[0]
@@ -41,7 +44,7 @@ def gram_iteration(symbol: Symbol, grid: Grid, iterations: int = ITERATIONS) -> 
     rounding = 8 * max(symbol.taps.shape[2:]) * symbol.rank * UNIT_ROUNDOFF * (iterations + 1)
     upper = math.exp(best) * (1 + rounding)
     lower = math.exp(best - math.log(symbol.rank) / 2 ** (iterations + 1)) * (1 - rounding)
-    return GridMaximum(lower, upper, where)
+    return GridMaximum(lower / factor, upper / factor, where)
 
 
 def _log_norms(k: torch.Tensor, iterations: int) -> torch.Tensor:

@@ -11,32 +11,19 @@ is a lower bound whatever v is, and its error is of second order in that of v.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from scipy.linalg import eig_banded, eigvals_banded
 from torch import Tensor
 
-from convbench.spectral.operator import Operator
+from convbench.spectral.linear_operator import Operator, near_one
 
 _PAIRS_BELOW = 1e-5
 _COARSE = 1e-4
 _SEED = 0
 _FIRST_CHECK = 10
 _BASIS_BYTES = 512 * 2**20  # the iteration restarts from its best vectors when the basis would outgrow this
-
-
-class SizedOperator(Operator, Protocol):
-    """An operator that knows how many entries its inputs and outputs have."""
-
-    output_shape: tuple[int, ...]
-
-    @property
-    def input_dim(self) -> int: ...
-
-    @property
-    def output_dim(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -55,11 +42,11 @@ class Estimate:
 
 
 def lanczos_norm(
-    operator: SizedOperator,
+    operator: Operator,
     tol: float = 1e-6,
     max_steps: int = 1000,
     *,
-    iterated: SizedOperator | None = None,
+    iterated: Operator | None = None,
 ) -> Estimate:
     """The norm ||A||_2 from below, to the relative tolerance `tol`.
 
@@ -69,8 +56,9 @@ def lanczos_norm(
             (above 1e-4: half of this over the last eighth; below 1e-5: a fifth of this over the last fifth, at least
             15). Where the leading values cluster, the remaining error is of the order of that growth.
         max_steps: a bound on the work.
-        iterated: the same operator in float32, to iterate with; else `operator` itself.
+        iterated: the same operator in float32, of the size of 1, to iterate with; else `operator` itself.
     """
+    operator, factor = near_one(operator)
     run = operator if iterated is None else iterated
     dtype = torch.float64 if iterated is None else torch.float32
     on_output = operator.output_dim < operator.input_dim  # A A^T has the same largest eigenvalue on shorter vectors
@@ -84,7 +72,7 @@ def lanczos_norm(
     v = vectors.double()
     v = v / v.flatten(1).norm(dim=1).view(-1, *(1 for _ in shape)).clamp(min=torch.finfo(torch.float64).tiny)
     found = image(v).flatten(1).norm(dim=1) / v.flatten(1).norm(dim=1).clamp(min=0.5)
-    return Estimate(float(found.max()), converged, steps)
+    return Estimate(float(found.max()) / factor, converged, steps)
 
 
 def _iterate(apply: Callable[[Tensor], Tensor], start: Tensor, tol: float, max_steps: int) -> tuple[Tensor, bool, int]:

@@ -12,6 +12,7 @@ from convbench.spectral.circulant import ROUNDING, circular_norm
 from convbench.spectral.convolution import image_size
 from convbench.spectral.frobenius import frobenius_norm
 from convbench.spectral.layers import Layer
+from convbench.spectral.linear_operator import power_of_two
 from convbench.spectral.norm import SpectralNorm, kernel_matrix_norm, spectral_norm
 from convbench.spectral.smallest import SYMBOL_FLOPS, smallest_singular_value
 from convbench.spectral.stages import (
@@ -104,7 +105,9 @@ def _frobenius_norm(layer: Layer) -> float:
     if isinstance(bare, nn.Conv2d | nn.ConvTranspose2d):
         return frobenius_norm(bare, image_size(layer.input_shape), image_size(layer.output_shape))
     assert isinstance(bare, nn.Linear)
-    return float(bare.weight.detach().cpu().double().norm())
+    weight = bare.weight.detach().cpu().double()
+    factor = power_of_two(float(weight.abs().max()))
+    return float((weight * factor).norm()) / factor
 
 
 def _circular_norm(layer: Layer, budget: str) -> float:

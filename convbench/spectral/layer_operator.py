@@ -3,7 +3,6 @@
 import copy
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,7 +14,7 @@ from convbench.spectral.convolution import (
     output_size,
 )
 from convbench.spectral.convolution_operator import ConvolutionOperator
-from convbench.spectral.lanczos import SizedOperator
+from convbench.spectral.linear_operator import Operator, power_of_two
 from convbench.spectral.operator import LinearMap
 from convbench.spectral.sieve import Grid
 from convbench.spectral.stages import Stage, folded_weight, is_convolution, stages_of
@@ -42,8 +41,8 @@ class LayerOperator:
     """
 
     def __init__(self, layer: nn.Module, input_shape: tuple[int, ...]) -> None:
-        self.operator: SizedOperator
-        self.iterated: SizedOperator | None = None
+        self.operator: Operator
+        self.iterated: Operator | None = None
         self._stage: Stage | None = None
         # a weight that is computed is so in float64, and as in evaluation: reading one may change the layer's buffers
         stages = stages_of(copy.deepcopy(layer).to(device="cpu", dtype=torch.float64).eval())
@@ -67,8 +66,7 @@ class LayerOperator:
         self._sizes = sizes
         geometry = geometry_of(conv, *sizes)
         weight = folded_weight(self._stage)
-        largest = float(weight.abs().max())
-        scale = float(np.ldexp(1.0, -int(np.frexp(largest)[1]))) if largest > 0 else 1.0
+        scale = power_of_two(float(weight.abs().max()))
         transposed = isinstance(conv, nn.ConvTranspose2d)
         self.operator = ConvolutionOperator(weight, geometry, conv.groups, transposed)
         if self.smaller_side > _EXACTLY:

@@ -68,6 +68,10 @@ def linear_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> list[L
         unit, composition = "", None
         if name in units:
             unit, composition = units[name], modules[units[name]]
+            behind = walk.followers.get(name, f"{unit}.norm")
+            # In a converted network it stands at its own place, and none in the unit; ConvNorm has it inside.
+            if behind != f"{unit}.norm" and not isinstance(layer, ConvNorm2d):
+                composition = nn.Sequential(composition, modules[behind])
         elif name in walk.followers:
             unit, composition = name, nn.Sequential(layer, modules[walk.followers[name]])
         elif isinstance(layer, ConvNorm2d):

@@ -6,8 +6,7 @@ it needs no formula of its own.
 """
 
 import copy
-import math
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from convbench.errors import MetricNotDefinedError
 from convbench.norms.convnorm import ConvNorm2d
 from convbench.norms.mixture import MixtureNorm2d
 from convbench.norms.mode import ModeNorm2d
+from convbench.spectral.linear_operator import Operator, power_of_two
 from convbench.spectral.stages import is_batch_norm, is_convolution, parts_of
 
 _AFFINITY_TOLERANCE = 1e-8  # of float64 arithmetic through an FFT; a nonlinear module is off by 1e-2 or more
@@ -24,17 +24,7 @@ _SEED = 0
 _CHUNK_BYTES = 32 * 2**20
 
 
-class Operator(Protocol):
-    """What an iteration needs of a linear operator A: the shape of its input, A x and A^T y for batches."""
-
-    input_shape: tuple[int, ...]
-
-    def forward(self, x: Tensor) -> Tensor: ...
-
-    def adjoint(self, y: Tensor) -> Tensor: ...
-
-
-class LinearMap:
+class LinearMap(Operator):
     """The linear part A of an affine module f(x) = A x + f(0), as a function and its adjoint.
 
     `module` is its copy in float64, on the CPU, in evaluation mode.
@@ -67,16 +57,6 @@ class LinearMap:
         self._check_affine(_described(module))
         self._graphs: dict[int, tuple[Tensor, Tensor]] = {}
 
-    @property
-    def input_dim(self) -> int:
-        """Number of input entries."""
-        return math.prod(self.input_shape)
-
-    @property
-    def output_dim(self) -> int:
-        """Number of output entries."""
-        return math.prod(self.output_shape)
-
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """A x for a batch of inputs: `(N, *input_shape)` -> `(N, *output_shape)`."""
@@ -97,6 +77,10 @@ class LinearMap:
         x, fx = self._graphs[len(y)]
         return torch.autograd.grad(fx, x, y, retain_graph=True)[0]
 
+    def magnitude(self) -> float:
+        """The largest entry of A g, of one Gaussian vector g."""
+        return self._magnitude
+
     def _record(self, batch: int) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             x = torch.zeros(batch, *self.input_shape, dtype=torch.float64, requires_grad=True)
@@ -113,25 +97,39 @@ class LinearMap:
         for scale in (0.01, 1.0, 100.0):
             # The module itself, not `forward`: that looks at short inputs only, where a ReLU behind a bias is affine.
             ax, ay, total = (self._linear_part(scale * v) for v in (x, y, x + y))
-            size = ax.norm() + ay.norm() + self._offset.norm()
-            if not (total - ax - ay).norm() <= _AFFINITY_TOLERANCE * size:
+            if torch.isinf(total).any():
+                raise ValueError(f"{name} overflows float64: an output of a Gaussian input is infinite")
+            size = _norm(ax) + _norm(ay) + _norm(self._offset)
+            if not _norm(total - ax - ay) <= _AFFINITY_TOLERANCE * size:
                 raise MetricNotDefinedError(
                     f"{name} isn't affine in evaluation mode, so it has no single spectral norm"
                 )
+            if scale == 1.0:
+                self._magnitude = _largest(ax)
         start, fx = self._record(1)
         if not fx.requires_grad:
             raise MetricNotDefinedError(f"{name} doesn't pass gradients to its input, so its adjoint is unknown")
         back = torch.autograd.grad(fx, start, z)[0]
         forward = self.forward(x)
         gap = (forward * z).sum() - (x * back).sum()
-        if not gap.abs() <= _AFFINITY_TOLERANCE * (forward.norm() * z.norm() + x.norm() * back.norm()):
+        if not gap.abs() <= _AFFINITY_TOLERANCE * (_norm(forward) * _norm(z) + _norm(x) * _norm(back)):
             raise MetricNotDefinedError(f"the gradient of {name} isn't its derivative, so its adjoint is unknown")
+
+
+def _largest(v: Tensor) -> float:
+    return float(v.abs().max()) if v.numel() else 0.0
+
+
+def _norm(v: Tensor) -> float:
+    """||v||_2, also where the squares of its entries would overflow or vanish."""
+    factor = power_of_two(_largest(v))
+    return float((v * factor).norm()) / factor
 
 
 @torch.no_grad()
 def matrix_of(operator: Operator) -> Tensor:
     """A written down as a float64 matrix `(outputs, inputs)`, by applying it to the identity."""
-    inputs = math.prod(operator.input_shape)
+    inputs = operator.input_dim
     columns = []
     for part in torch.arange(inputs).split(max(1, _CHUNK_BYTES // (8 * inputs))):
         basis = torch.zeros(len(part), inputs, dtype=torch.float64)

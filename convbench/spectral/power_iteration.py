@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convbench.spectral.lanczos import SizedOperator
+from convbench.spectral.linear_operator import Operator, near_one
 
 BLOCK = 4
 _SEED = 0
@@ -35,7 +35,7 @@ class PowerIteration:
 
 @torch.no_grad()
 def power_iteration(
-    operator: SizedOperator,
+    operator: Operator,
     start: Tensor | None = None,
     *,
     tol: float = 1e-6,
@@ -61,6 +61,7 @@ def power_iteration(
         start = torch.randn(min(block, operator.input_dim), *shape, generator=generator, dtype=torch.float64)
     elif tuple(start.shape[1:]) != shape or len(start) == 0:
         raise ValueError(f"start vectors have shape {tuple(start.shape)}; the operator takes inputs of shape {shape}")
+    operator, factor = near_one(operator)
     v = torch.linalg.qr(start.double().flatten(1).T)[0].T
     values: list[float] = []
     for done in range(1, max_rounds + 1):
@@ -70,8 +71,8 @@ def power_iteration(
         v, image = turn.T @ v, turn.T @ image  # Ritz vectors, best first
         values.append(max(float(squares[-1]), 0.0) ** 0.5)
         if values[-1] == 0.0 or (done > 2 and values[-1] - values[-3] <= 0.1 * tol * values[-1]):
-            return PowerIteration(values[-1], v.view(-1, *shape), done, converged=True)
+            return PowerIteration(values[-1] / factor, v.view(-1, *shape), done, converged=True)
         if done < max_rounds:
             back = operator.adjoint(image.reshape(-1, *operator.output_shape)).double().flatten(1)
             v = torch.linalg.qr(back.T)[0].T
-    return PowerIteration(values[-1], v.view(-1, *shape), max_rounds, converged=False)
+    return PowerIteration(values[-1] / factor, v.view(-1, *shape), max_rounds, converged=False)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from convbench.spectral.linear_operator import power_of_two
+
 
 @dataclass(frozen=True)
 class Symbol:
@@ -49,8 +51,10 @@ class Symbol:
             k = k * row_gain.unflatten(1, k.shape[1:3]).unsqueeze(-1)
         if self.rank == 1:  # depthwise: no eigenproblem
             return torch.linalg.vector_norm(k, dim=(2, 3)).amax(1)
+        factor = power_of_two(float(k.abs().max()))  # its squares might overflow or vanish
+        k = k * factor
         gram = k.mH @ k if k.shape[3] <= k.shape[2] else k @ k.mH
-        return torch.linalg.eigvalsh(gram)[..., -1].clamp(min=0).sqrt().amax(1)
+        return torch.linalg.eigvalsh(gram)[..., -1].clamp(min=0).sqrt().amax(1) / factor
 
 
 def convolution_symbol(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convbench.errors import MetricNotDefinedError
 from convbench.spectral.convolution import Geometry, Pair, geometry_of
+from convbench.spectral.linear_operator import power_of_two
 from convbench.spectral.stages import Stage, folded_weight
 from convbench.spectral.symbol import Symbol, convolution_symbol
 
@@ -110,8 +111,10 @@ def _singular_values(k: Tensor) -> Tensor:
     """Of complex matrices `(F, groups, rows, columns)`: `(F, groups * min(rows, columns))`."""
     if min(k.shape[2:]) == 1:
         return torch.linalg.vector_norm(k, dim=(2, 3))
+    factor = power_of_two(float(k.abs().max()))  # so that squares neither overflow nor vanish
+    k = k * factor
     gram = k.mH @ k if k.shape[3] <= k.shape[2] else k @ k.mH
     values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     coarse = values[..., 0] < _GRAM_IS_ENOUGH * values[..., -1]
     values[coarse] = torch.linalg.svdvals(k[coarse]).flip(-1)
-    return values.flatten(1)
+    return values.flatten(1) / factor
