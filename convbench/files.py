@@ -1,8 +1,10 @@
 """Files that are whole or absent: atomic writes, one writer per folder, and disk errors in one line."""
 
 import fcntl
+import io
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
     """Write `path` whole or not at all: a temporary file beside it, flushed, then renamed over it.
 
+    A link stays: what it points to is replaced. A device or a pipe (/dev/null, /dev/stdout) is written to.
+
     Args:
         content: bytes, text (UTF-8), or a function that writes to the open binary file.
 
@@ -32,15 +36,16 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
         ConvbenchError: the file system refused; the old file, if any, is untouched.
     """
     with disk_errors(path):
+        if _is_stream(path):
+            _write_stream(path, content)
+            return
+        path = Path(os.path.realpath(path))  # else the new file would take the place of a link
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         part = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                if callable(content):
-                    content(file)
-                else:
-                    file.write(content.encode() if isinstance(content, str) else content)
+                _write_content(file, content)
                 file.flush()
                 os.fsync(file.fileno())
             part.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for reading
@@ -48,6 +53,32 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], obj
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether `path` is a device, a pipe or an open file of this process, which it would make no sense to replace."""
+    try:
+        mode = path.stat().st_mode
+        steps = [path, path.readlink()] if path.is_symlink() else [path]
+    except OSError:  # nothing is there yet
+        return False
+    if any(os.path.realpath(step.parent).startswith("/proc/") for step in steps):
+        return True  # /dev/stdout, /dev/fd/3: also where the shell sent them to a file
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _write_stream(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
+    whole = io.BytesIO()
+    _write_content(whole, content)
+    with path.open("ab") as file:  # appending: the shell's `> file` has its own lines in it
+        file.write(whole.getvalue())
+
+
+def _write_content(file: BinaryIO, content: bytes | str | Callable[[BinaryIO], object]) -> None:
+    if callable(content):
+        content(file)
+    else:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def _umask() -> int:
@@ -61,8 +92,10 @@ def read_json(path: Path, error: type[ConvbenchError] = CheckpointError) -> dict
     """The JSON object in `path`; an `error` that names it where it cannot be read as one."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as reason:
-        raise error(f"cannot read {path}: {reason}.") from None
+    except OSError as reason:
+        raise error(f"cannot read {path}: {(reason.strerror or str(reason)).lower()}.") from None
+    except ValueError as reason:
+        raise error(f"cannot read {path}: it is torn, or no JSON ({reason}).") from None
     if not isinstance(value, dict):
         raise error(f"cannot read {path}: not a JSON object.")
     return value
