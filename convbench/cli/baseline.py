@@ -1,6 +1,7 @@
 """`convbench baseline`: the one small file for git that a candidate is compared with."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +21,7 @@ _Author = Annotated[
 
 @baseline.command("save")
 def save(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="One run, or several that differ in the seed only.")
-    ],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="One run, or several that differ in the seed only.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to make.")] = DEFAULT,
     reason: Annotated[str, typer.Option(help="Why these runs. [default: first baseline]", show_default=False)] = "",
     author: _Author = "",
@@ -30,7 +29,7 @@ def save(
     """Make a baseline file of evaluated runs: numbers, correctness bits, settings, reason and author."""
     from convbench.gate.baselines import save_baseline
 
-    _report(output, save_baseline(runs, output, reason=reason, author=author))
+    _report(output, *save_baseline(runs, output, reason=reason, author=author))
 
 
 @baseline.command("update")
@@ -46,15 +45,12 @@ def update(
     """Replace the baseline and say why; earlier reasons are kept."""
     from convbench.gate.baselines import update_baseline
 
-    entry, notes = update_baseline(runs, output, reason=reason, author=author)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    _report(output, entry)
+    _report(output, *update_baseline(runs, output, reason=reason, author=author))
 
 
 @baseline.command("show")
 def show(
-    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="The baseline file.", show_default=True)] = DEFAULT,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The baseline file.", show_default=True)] = DEFAULT,
 ) -> None:
     """Print what a baseline file holds, and why."""
     from convbench.gate.baseline_file import read_baseline
@@ -63,7 +59,9 @@ def show(
     print(baseline_text(path, read_baseline(path)), end="")
 
 
-def _report(path: Path, entry: "Reason") -> None:
+def _report(path: Path, entry: "Reason", notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     count = len(entry.runs)
     size = path.stat().st_size / 1024
     print(f"{path}: {entry.runs[0] if count == 1 else f'{count} runs'}, {size:.0f} KiB.")

@@ -100,13 +100,17 @@ def _made_first(baseline: str, candidates: Sequence[str]) -> bool:
         raise ConfigError(
             f"--allow-missing-baseline makes a baseline of one candidate, and there are {len(candidates)}."
         )
-    save_baseline(candidates, Path(baseline))
+    _, notes = save_baseline(candidates, Path(baseline))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     print(f"there was no baseline: {candidates[0]} is it now, in {baseline}. Nothing was compared.")
     return True
 
 
 def _write(report: "Report", outputs: Sequence[tuple[str, str]]) -> tuple[list[ConvbenchError], Exception | None]:
     """Write every output that can be written; what failed, and the first bug."""
+    from convbench.files import write_atomically
+
     failed: list[ConvbenchError] = []
     bug: Exception | None = None
     for kind, path in outputs:
@@ -115,22 +119,12 @@ def _write(report: "Report", outputs: Sequence[tuple[str, str]]) -> tuple[list[C
             if path == STDOUT:
                 _print(text, sys.stdout)
             else:
-                _write_file(Path(path), text)
+                write_atomically(Path(path), text)
         except ConvbenchError as error:
             failed.append(error)
         except Exception as error:  # the other outputs, and the numbers in them, are still wanted
             bug = bug or error
     return failed, bug
-
-
-def _write_file(path: Path, text: str) -> None:
-    from convbench.files import disk_errors, write_atomically
-
-    if path.exists() and not path.is_file() and not path.is_dir():
-        with disk_errors(path):  # a device or a pipe is written to, never replaced
-            path.write_text(text, encoding="utf-8")
-    else:
-        write_atomically(path, text)
 
 
 def _tell_github(report: "Report", *, to_stderr: bool) -> list[ConvbenchError]:

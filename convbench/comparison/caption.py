@@ -7,6 +7,7 @@ from convbench.comparison.aggregates import Aggregate
 from convbench.comparison.columns import Column, accuracy_columns, network_columns
 from convbench.comparison.comparability import list_conditions, severities_in_words
 from convbench.comparison.comparison import Comparison
+from convbench.comparison.runs import data_sets
 from convbench.config import SEVERITIES
 from convbench.metrics.alexnet import CLEAN_ERROR
 from convbench.metrics.corruption_error import Condition
@@ -55,7 +56,7 @@ def conditions(comparison: Comparison) -> str:
     rows = [row for run in comparison.runs for row in run.rows]
     images = sorted({row.n for row in rows if row.metric == "accuracy"})
     parts = [
-        "Conditions: " + _join(row.dataset for row in rows),
+        "Conditions: " + _join(data_sets(comparison.runs)),
         _join(row.split for row in rows) + " split",
         (f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}") + " images a condition"
         if images

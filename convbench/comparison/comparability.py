@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from convbench.comparison.runs import Run
+from convbench.comparison.runs import Run, data_sets
 from convbench.metrics.corruption_error import Condition
 
 # Of evaluation/settings.json: what decides which images were seen, and by which weights. Not `examples`, which has two
@@ -37,9 +37,9 @@ def first_difference(runs: Sequence[Run]) -> Difference | None:
 
     Compared in this order: data set, split, the evaluation settings, then for each condition that two runs share its
     number of examples, source and profile. What only one run states is no difference: a CSV alone
-    knows no settings.
+    knows no settings. Two folders of the same images are one data set, wherever they lie.
     """
-    stated = [(run.run_id, _stated(run)) for run in runs]
+    stated = [(run.run_id, _stated(run, name)) for run, name in zip(runs, data_sets(runs), strict=True)]
     for key in dict.fromkeys(key for _, conditions in stated for key in conditions):
         (first, value), *others = ((run_id, conditions[key]) for run_id, conditions in stated if key in conditions)
         for other, other_value in others:
@@ -48,9 +48,9 @@ def first_difference(runs: Sequence[Run]) -> Difference | None:
     return None
 
 
-def _stated(run: Run) -> dict[str, Any]:
+def _stated(run: Run, data_set: str) -> dict[str, Any]:
     """The conditions of measurement that `run` states, by their words in a message."""
-    stated = {"data set": run.rows[0].dataset, "split": run.rows[0].split}
+    stated = {"data set": data_set, "split": run.rows[0].split}
     stated |= {words: run.settings[name] for name, words in _SETTINGS.items() if name in run.settings}
     # Two archives of one kind, say one published and one made anew.
     prints: dict[str, str] = run.settings.get("archive", {}).get("fingerprints", {})

@@ -12,7 +12,7 @@ from convbench.comparison.aggregates import Aggregate, estimate_aggregates, pars
 from convbench.comparison.comparability import first_difference, list_conditions, missing_conditions
 from convbench.comparison.correctness import ImageAccuracies
 from convbench.comparison.quantities import Estimate, Measurement, Quantity, conditions_of, estimate, measure
-from convbench.comparison.runs import IDENTITY, Run, runs_of
+from convbench.comparison.runs import IDENTITY, Run, facts_of, runs_of
 from convbench.errors import NotComparableError, UnknownNameError
 from convbench.metrics.corruption_error import Condition
 from convbench.rows import Row
@@ -153,7 +153,7 @@ def compare(
     runs = [*given, *runs_of(item for item in items if isinstance(item, Row))]
     if not runs:
         raise NotComparableError("nothing to compare: no results.")
-    facts = [run.facts() for run in runs]
+    facts = facts_of(runs)
     known = {name for fact in facts for name in fact}
     if by not in known:
         raise UnknownNameError("column", by, known)

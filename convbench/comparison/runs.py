@@ -14,6 +14,7 @@ RESULTS = "results.csv"
 # What makes two networks different things; a seed does not. `split` is here because a test and a validation
 # accuracy have no common mean either.
 IDENTITY = ("dataset", "model", "norm", "label_noise", "label_noise_rate", "split")
+_FOLDER = "folder:"
 _NOT_TRAINING = {"seed", "data_dir"}  # of config.json: the seed is what is averaged over, the folder changes nothing
 
 
@@ -47,6 +48,25 @@ class Run:
         facts = {name: getattr(self.rows[0], name) for name in (*IDENTITY, "seed", "run_id")}
         trained = {name: value for name, value in self.config.items() if name not in _NOT_TRAINING}
         return {**trained, **facts}
+
+
+def data_sets(runs: Iterable[Run]) -> tuple[str, ...]:
+    """The name of each run's data set, the same one for two folders of the same images.
+
+    A `folder:` is named by its path, which says nothing of what is in it. Where the settings have the fingerprint of
+    the images measured, folders of equal images get the name that came first; without it a folder is its path.
+    """
+    first: dict[str, str] = {}
+    names = []
+    for run in runs:
+        name, images = run.rows[0].dataset, run.settings.get("data_fingerprint")
+        names.append(first.setdefault(images, name) if name.startswith(_FOLDER) and images else name)
+    return tuple(names)
+
+
+def facts_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """`Run.facts` of each, with the data sets of `data_sets`."""
+    return [run.facts() | {"dataset": name} for run, name in zip(runs, data_sets(runs), strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

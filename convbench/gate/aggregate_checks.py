@@ -12,9 +12,8 @@ from convbench.gate.arm_numbers import ArmNumbers
 from convbench.gate.condition_checks import accuracy_of, how_resampled, unpaired_interval
 from convbench.gate.image_statistics import MEAN_CE
 from convbench.gate.margins import pattern_of
-from convbench.gate.pair import NOTHING_KNOWN, Finding, Pair, check_of, without_change
-from convbench.gate.report import Check, Kind, Scale, Verdict
-from convbench.gate.scales import scale_of
+from convbench.gate.pair import NOTHING_KNOWN, Finding, Pair, check_of, named_check, without_change
+from convbench.gate.report import Check, Kind, Verdict
 from convbench.metrics import CORRUPTION_METRICS, PREDICTION_METRICS
 from convbench.metrics.corruption_error import Condition
 from convbench.statistics.intervals import normal_quantile, wilson_lower
@@ -121,24 +120,21 @@ def _floor_check(pair: Pair, quantity: Quantity, floor: float) -> Check:
     margin = pair.margin(Kind.FLOOR, quantity)
     value = pair.candidate.mean(quantity)
     if value is None or not math.isfinite(value):
-        missing = without_change(pair, Kind.FLOOR, quantity, margin, Scale.POINTS, True)
+        missing = without_change(pair, Kind.FLOOR, quantity, margin, True)
         verdict = Verdict.BROKEN if missing.verdict is Verdict.BROKEN else Verdict.MISSING
         return replace(missing, baseline=floor, verdict=verdict, gated=True, margin=None)
     bound = _lower_bound(pair, quantity)
     held = bound >= floor
-    return Check(
-        kind=Kind.FLOOR,
-        metric=quantity.metric,
-        corruption=quantity.corruption,
-        severity=quantity.severity,
+    return named_check(
+        pair,
+        Kind.FLOOR,
+        quantity,
         higher_is_better=True,
-        scale=scale_of(quantity.metric),
         baseline=floor,
         candidate=value,
         change=value - floor,
         low=bound - floor,
         n=pair.candidate.n(quantity),
-        runs=pair.runs,
         method=f"one-sided {'Wilson bound' if quantity != CORRUPTED else 'mean of Wilson bounds'}",
         verdict=Verdict.HELD if held else Verdict.REGRESSED,
         reason="" if held or value < floor else "above the floor, but the lower bound does not clear it",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from convbench.comparison.quantities import Measurement, Quantity, measure
+from convbench.comparison.runs import facts_of
 from convbench.gate.arms import Arm, Evidence
 from convbench.gate.report import Side
 from convbench.metrics.corruption_error import Condition
@@ -68,7 +69,7 @@ class ArmNumbers:
     def side(self) -> Side:
         """How a report describes the arm."""
         runs = [evidence.run for evidence in self.evidence]
-        facts = [run.facts() for run in runs]
+        facts = facts_of(runs)
         alike: dict[str, Any] = {
             key: value
             for key, value in facts[0].items()

@@ -15,12 +15,17 @@ from convbench.gate.loading import join, load_arm
 FIRST = "first baseline"
 
 
-def save_baseline(runs: Sequence[str], path: Path, *, reason: str = "", author: str = "") -> Reason:
+def save_baseline(
+    runs: Sequence[str], path: Path, *, reason: str = "", author: str = ""
+) -> tuple[Reason, tuple[str, ...]]:
     """Make `runs` the baseline in the new file `path`.
 
     Args:
         runs: arguments of `load_arm`, together one arm.
         reason, author: for the history; empty are "first baseline" and `default_author()`.
+
+    Returns:
+        The entry of the history, and notes: what comparisons with this baseline cannot check or show.
 
     Raises:
         ConfigError: there is a baseline already.
@@ -32,7 +37,8 @@ def save_baseline(runs: Sequence[str], path: Path, *, reason: str = "", author: 
             f"{path} is there already: `convbench baseline update --from RUN --reason TEXT` replaces it and keeps its "
             "history."
         )
-    return save_arm(_measured_alike(runs), path, reason=reason, author=author)
+    arm, notes = _measured_alike(runs)
+    return save_arm(arm, path, reason=reason, author=author), notes
 
 
 def save_arm(arm: Arm, path: Path, *, reason: str = "", author: str = "", history: Sequence[Reason] = ()) -> Reason:
@@ -53,7 +59,8 @@ def update_baseline(
     """Replace the baseline in `path` by `runs` and keep its history.
 
     Returns:
-        The new entry of the history, and notes: whether the conditions of measurement changed too.
+        The new entry of the history, and notes: those of `save_baseline`, and whether the conditions of measurement
+        changed too.
 
     Raises:
         ConfigError: no reason is given.
@@ -65,13 +72,12 @@ def update_baseline(
     if not path.exists():
         raise NotComparableError(f"there is no baseline {path}: `convbench baseline save RUN -o {path}` makes one.")
     before = read_baseline(path)
-    arm = _measured_alike(runs)
+    arm, notes = _measured_alike(runs)
     old = Arm(label="the old baseline", source=str(path), evidence=before.evidence)
     try:
         check_comparable(old, arm)
-        notes: tuple[str, ...] = ()
     except NotComparableError as difference:
-        notes = (f"runs that compared with the old baseline will not compare with this one; {difference}",)
+        notes = (*notes, f"runs that compared with the old baseline will not compare with this one; {difference}")
     return save_arm(arm, path, reason=reason, author=author, history=before.history), notes
 
 
@@ -89,7 +95,11 @@ def default_author() -> str:
         return "unknown"
 
 
-def _measured_alike(runs: Sequence[str]) -> Arm:
+def _measured_alike(runs: Sequence[str]) -> tuple[Arm, tuple[str, ...]]:
+    """The arm of `runs`, and what is not known of it."""
     arm = join([load_arm(argument) for argument in runs])
-    check_comparable(arm, arm)
-    return arm
+    notes = check_comparable(arm, arm).notes
+    if without := [one.run.run_id for one in arm.evidence if not one.correct]:
+        bits = f"no correctness bits of {', '.join(without)}: comparisons with it are unpaired, and weaker."
+        notes = (*notes, f"{bits} A whole run folder has them.")
+    return arm, notes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from convbench.comparison.runs import Run, load_runs
+from convbench.comparison.runs import Run, facts_of, load_runs
 from convbench.errors import ConfigError, NotComparableError, ResultsError
 from convbench.gate.arms import Arm, Evidence
 from convbench.gate.baseline_file import SUFFIX, parse_baseline
@@ -103,10 +103,9 @@ def _label(argument: str) -> str:
 
 def _require_one_arm(argument: str, runs: Sequence[Run]) -> None:
     """Refuse runs whose mean would be of different things."""
-    first, *others = runs
-    facts = first.facts()
-    for other in others:
-        of_other = other.facts()
+    first = runs[0]
+    facts, *others = facts_of(runs)
+    for other, of_other in zip(runs[1:], others, strict=True):
         for key, value in facts.items():
             if key not in _SEEDS_ONLY and key in of_other and of_other[key] != value:
                 raise NotComparableError(

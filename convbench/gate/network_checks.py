@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from convbench.comparison.quantities import Quantity, higher_is_better
 from convbench.gate.arm_numbers import ENOUGH_RUNS
 from convbench.gate.margins import Margin
-from convbench.gate.pair import Pair, without_change
-from convbench.gate.report import Check, Kind, Scale, Verdict
+from convbench.gate.pair import Pair, named_check, without_change
+from convbench.gate.report import Check, Kind, Verdict
 from convbench.gate.verdicts import verdict_of, verdict_of_ratio
 from convbench.metrics import NETWORK_METRICS
 from convbench.statistics.welch import welch_interval
@@ -51,7 +51,7 @@ def _check(pair: Pair, kind: Kind, quantity: Quantity) -> Check:
         margin = Margin(None, False)
     base, candidate = pair.baseline.values(quantity), pair.candidate.values(quantity)
     if not base or not candidate:
-        return without_change(pair, kind, quantity, margin, Scale.RATIO, good)
+        return without_change(pair, kind, quantity, margin, good)
     broken = _what_is_broken(pair, quantity, candidate)
     means = pair.baseline.mean(quantity), pair.candidate.mean(quantity)
     change, interval, method = None, None, "ratio"
@@ -68,19 +68,16 @@ def _check(pair: Pair, kind: Kind, quantity: Quantity) -> Check:
     if direction is None and not broken:
         verdict, reason = Verdict.HELD, "neither end is better by itself"
     low, high = interval or (None, None)
-    return Check(
-        kind=kind,
-        metric=quantity.metric,
-        layer=quantity.layer,
+    return named_check(
+        pair,
+        kind,
+        quantity,
         higher_is_better=good,
-        scale=Scale.RATIO,
         baseline=means[0],
         candidate=means[1],
         change=change,
         low=low,
         high=high,
-        n=pair.n(quantity),
-        runs=pair.runs,
         margin=margin.size,
         method=method,
         verdict=verdict,

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from convbench.comparison.quantities import Quantity, higher_is_better
 from convbench.gate.arm_numbers import ArmNumbers
 from convbench.gate.margins import Margin, margin_of
 from convbench.gate.policy import Policy
-from convbench.gate.report import Check, Kind, Scale, Verdict
+from convbench.gate.report import Check, Kind, Verdict
 from convbench.gate.scales import scale_of
 from convbench.gate.verdicts import verdict_of
 from convbench.metrics.corruption_error import CLEAN
@@ -76,7 +77,7 @@ def check_of(pair: Pair, kind: Kind, quantity: Quantity, finding: Finding = NOTH
     direction = higher_is_better(quantity.metric)
     good = _A_RISE_IS_GOOD.get(quantity.metric, False) if direction is None else direction
     if baseline is None or candidate is None or not (math.isfinite(baseline) and math.isfinite(candidate)):
-        return without_change(pair, kind, quantity, margin, scale_of(quantity.metric), good)
+        return without_change(pair, kind, quantity, margin, good)
     change = candidate - baseline
     p = finding.p if finding.p_adjusted is None else finding.p_adjusted
     if direction is None and not margin.asked_for:
@@ -93,23 +94,16 @@ def check_of(pair: Pair, kind: Kind, quantity: Quantity, finding: Finding = NOTH
     if finding.interval is None and not margin.asked_for:
         gated = False  # nothing can be said, and nobody asked for this number
     low, high = finding.interval or (None, None)
-    return Check(
-        kind=kind,
-        metric=quantity.metric,
-        corruption=quantity.corruption,
-        severity=quantity.severity,
-        layer=quantity.layer,
+    return named_check(
+        pair,
+        kind,
+        quantity,
         higher_is_better=good,
-        scale=scale_of(quantity.metric),
-        baseline=baseline,
-        candidate=candidate,
         change=change,
         low=low,
         high=high,
         p=finding.p,
         p_adjusted=finding.p_adjusted,
-        n=pair.n(quantity),
-        runs=pair.runs,
         lost=finding.lost,
         gained=finding.gained,
         margin=margin.size,
@@ -121,9 +115,7 @@ def check_of(pair: Pair, kind: Kind, quantity: Quantity, finding: Finding = NOTH
     )
 
 
-def without_change(
-    pair: Pair, kind: Kind, quantity: Quantity, margin: Margin, scale: Scale, higher_is_better: bool
-) -> Check:
+def without_change(pair: Pair, kind: Kind, quantity: Quantity, margin: Margin, higher_is_better: bool) -> Check:
     """The check of a number that one side lacks, or that is no number on one side."""
     baseline, candidate = pair.baseline.mean(quantity), pair.candidate.mean(quantity)
     gated = margin.gated
@@ -136,23 +128,33 @@ def without_change(
         verdict, reason = Verdict.BROKEN, "not a number" if math.isnan(candidate) else "infinite"
     else:
         verdict, reason = Verdict.NEW, f"{'not a number' if math.isnan(baseline) else 'infinite'} in the baseline"
-    return Check(
-        kind=kind,
-        metric=quantity.metric,
-        corruption=quantity.corruption,
-        severity=quantity.severity,
-        layer=quantity.layer,
+    return named_check(
+        pair,
+        kind,
+        quantity,
         higher_is_better=higher_is_better,
-        scale=scale,
-        baseline=baseline,
-        candidate=candidate,
-        n=pair.n(quantity),
-        runs=pair.runs,
         margin=margin.size,
         verdict=verdict,
         gated=gated,
         reason=reason,
     )
+
+
+def named_check(pair: Pair, kind: Kind, quantity: Quantity, **found: Any) -> Check:
+    """The check of `quantity`: what follows from it and the pair, and the fields of `found`, which come first."""
+    stated: dict[str, Any] = {
+        "kind": kind,
+        "metric": quantity.metric,
+        "corruption": quantity.corruption,
+        "severity": quantity.severity,
+        "layer": quantity.layer,
+        "scale": scale_of(quantity.metric),
+        "baseline": pair.baseline.mean(quantity),
+        "candidate": pair.candidate.mean(quantity),
+        "n": pair.n(quantity),
+        "runs": pair.runs,
+    }
+    return Check(**stated | found)
 
 
 def _who_has_it(arm: ArmNumbers, quantity: Quantity) -> str:

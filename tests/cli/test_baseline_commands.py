@@ -56,6 +56,20 @@ class TestBaselineCommands:
         assert part in one_line(stderr)
         assert found == code
 
+    def test_what_a_bare_csv_does_not_say_is_noted(self, cli):
+        shutil.copy("base/results.csv", "alone.csv")
+        commands = (
+            ("baseline", "save", "alone.csv"),
+            ("baseline", "update", "--from", "alone.csv", "--reason", "smaller"),
+            ("compare", "other.cbbase", "alone.csv", "--allow-missing-baseline"),
+        )
+        for arguments in commands:
+            code, _, stderr = cli(*arguments)
+            unknown, unpaired = stderr.splitlines()
+            assert (code, unpaired.startswith("note: no correctness bits of digits-base")) == (0, True)
+            assert "alone does not say: the images and their order, the seed of the corruptions" in unknown
+        assert cli("baseline", "save", "base", "-o", "whole.cbbase")[2] == ""
+
     def test_the_first_run_on_main_makes_it(self, cli):
         arguments = ["compare", "new/b.cbbase", "base", "--allow-missing-baseline"]
         code, output, _ = cli(*arguments)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.comparison import compare
+from convbench.comparison.caption import conditions
 from convbench.comparison.comparability import first_difference
 from convbench.comparison.quantities import (
     ALL,
@@ -235,6 +236,17 @@ def test_what_was_not_measured_alike_is_named(make_run, options, key):
 def test_runs_measured_alike_have_no_difference(make_run):
     assert first_difference([make_run(norm, seed) for norm in ("bn", "none") for seed in (0, 1)]) is None
     assert compare([make_run("bn"), make_run("none")]).notes == ()
+
+
+def test_seeds_that_read_the_same_images_from_two_folders_are_one_group(make_run):
+    paths = ("folder:/here/pets", "folder:~/pets")
+    one = compare([make_run(seed=seed, dataset=path) for seed, path in enumerate(paths)])
+    assert [(len(group.runs), group.settings) for group in one.groups] == [(2, ())]
+    assert not [note for note in one.notes if "not measured alike" in note]
+    assert conditions(one).startswith("Conditions: folder:/here/pets; ")
+    settings = ({}, {"data_fingerprint": "beef"})
+    other = [make_run(seed=seed, dataset=paths[seed], settings=settings[seed]) for seed in (0, 1)]
+    assert [group.settings for group in compare(other).groups] == [(path,) for path in paths]
 
 
 def test_a_seed_that_comes_twice_is_noted(make_run):

@@ -9,6 +9,7 @@ from convbench.comparison.runs import Run
 from convbench.gate.arms import Arm, Evidence
 from convbench.metrics.corruption_error import Condition
 from convbench.rows import Row
+from tests.gate.folders import identity_of
 
 CLEAN: Condition = ("none", 0)
 NAMES = ("gaussian_noise", "fog", "glass_blur", "contrast", "snow", "pixelate", "frost", "zoom_blur", "motion_blur")
@@ -78,17 +79,7 @@ def evidence(
         layers: spectral norms by layer.
         confidence, nll: of the clean images; their rows are added.
     """
-    identity: dict[str, Any] = {
-        "run_id": run_id or f"digits-resnet8-bn-s{seed}-0badcafe",
-        "dataset": "digits",
-        "model": "resnet8",
-        "norm": "bn",
-        "seed": seed,
-        "label_noise": "none",
-        "label_noise_rate": 0.0,
-        "split": "test",
-        **columns,
-    }
+    identity = identity_of(run_id, seed, columns)
     rows = []
     for (corruption, severity), right in correct.items():
         where = {"corruption": corruption, "severity": severity}

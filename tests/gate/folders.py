@@ -50,6 +50,21 @@ def draw_bits(
     return bits
 
 
+def identity_of(run_id: str | None, seed: int, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity columns of a row; `columns` overrides dataset, model, norm, label noise, split."""
+    return {
+        "run_id": run_id or f"digits-resnet8-bn-s{seed}-0badcafe",
+        "dataset": "digits",
+        "model": "resnet8",
+        "norm": "bn",
+        "seed": seed,
+        "label_noise": "none",
+        "label_noise_rate": 0.0,
+        "split": "test",
+        **columns,
+    }
+
+
 def write_folder(
     folder: Path,
     bits: Mapping[tuple[str, int], np.ndarray],
@@ -62,17 +77,7 @@ def write_folder(
     run_id: str | None = None,
 ) -> Path:
     """Write the folder of one run: settings, one cell per condition, bounds, results.csv; return it."""
-    identity: dict[str, Any] = {
-        "run_id": run_id or f"digits-resnet8-bn-s{seed}-0badcafe",
-        "dataset": "digits",
-        "model": "resnet8",
-        "norm": "bn",
-        "seed": seed,
-        "label_noise": "none",
-        "label_noise_rate": 0.0,
-        "split": "test",
-        **(columns or {}),
-    }
+    identity = identity_of(run_id, seed, columns or {})
     store = folder / "evaluation"
     store.mkdir(parents=True)
     rows = []

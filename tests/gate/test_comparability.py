@@ -60,6 +60,38 @@ def test_one_difference_is_named_with_both_values(candidate, key, values):
     assert caught.value.exit_code == 3
 
 
+class TestFolders:
+    """A folder: data set is its images, not its path."""
+
+    HERE, THERE = "folder:/here/pets", "folder:~/pets-v1"
+
+    def test_one_set_of_images_at_two_paths_compares(self):
+        here, there = (
+            arm(path, dataset=path, settings=SETTINGS | {"dataset": path}) for path in (self.HERE, self.THERE)
+        )
+        assert check_comparable(here, there).fingerprint["dataset"] == self.HERE
+
+    @pytest.mark.parametrize(
+        ("changes", "key"),
+        [
+            ({"dataset": THERE, "settings": SETTINGS | {"data_fingerprint": "beef"}}, "data set"),
+            ({"dataset": HERE, "settings": SETTINGS | {"data_fingerprint": "beef"}}, "fingerprint of the images"),
+            ({"dataset": THERE, "settings": None}, "data set"),  # a CSV alone doesn't say which images
+            ({"dataset": "digits"}, "data set"),
+        ],
+    )
+    def test_other_images_or_unknown_ones_elsewhere_do_not(self, changes, key):
+        with pytest.raises(NotComparableError, match=f"not comparable: {key} is"):
+            check_comparable(arm("main", dataset=self.HERE), arm("pr", **changes))
+
+    def test_a_csv_alone_compares_where_the_path_is_equal(self):
+        check_comparable(arm("main", dataset=self.HERE), arm("pr", dataset=self.HERE, settings=None))
+
+    def test_a_registered_name_is_the_name_whatever_the_images(self):
+        with pytest.raises(NotComparableError, match="data set is 'digits' in main and 'cifar10' in pr"):
+            check_comparable(arm("main"), arm("pr", dataset="cifar10"))
+
+
 def test_the_first_key_in_the_stated_order_is_named():
     other = arm("pr", split="validation", settings=SETTINGS | {"corruption_seed": 3})
     with pytest.raises(NotComparableError, match="not comparable: split is"):

@@ -104,6 +104,17 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_arm(changes, parts):
     refused(NotComparableError, "runs/*", "runs/* holds runs that", *parts, "digits-b", "--by", code=3)
 
 
+def test_seeds_that_read_the_same_images_from_two_folders_are_one_arm():
+    for seed, path in enumerate(("folder:/here/pets", "folder:~/pets")):
+        columns, config = {"dataset": path}, {"dataset": path}
+        write_folder(Path(f"runs/s{seed}"), draw_bits(seed=seed), seed=seed, columns=columns, config=config)
+    arm = load_arm("runs")
+    assert [one.run.rows[0].dataset for one in arm.evidence] == ["folder:/here/pets", "folder:~/pets"]
+    settings = Path("runs/s1/evaluation/settings.json")
+    settings.write_text(settings.read_text().replace("f00dfeed", "beef"))
+    refused(NotComparableError, "runs", "differ in dataset", "folder:/here/pets", "folder:~/pets", code=3)
+
+
 def test_a_seed_that_is_not_evaluated_is_not_left_out_unseen():
     write_folder(Path("runs/a"), draw_bits())
     Path("runs/b").mkdir()
