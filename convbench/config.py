@@ -44,7 +44,9 @@ class _Checked:
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
-            raise ConfigError(f"{flag_of(type(self), name)} must be {allowed}, got {getattr(self, name)!r}.")
+            value = getattr(self, name)
+            given = ", ".join(map(repr, value)) if isinstance(value, tuple) else repr(value)
+            raise ConfigError(f"{flag_of(type(self), name)} must be {allowed}, got {given or 'none'}.")
 
     def _require_one_of(self, name: str, allowed: tuple[str, ...]) -> None:
         self._require(name, getattr(self, name) in allowed, f"one of {', '.join(allowed)}")

@@ -34,16 +34,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command("train")(train)
-app.command("evaluate")(evaluate)
-app.command("sweep")(sweep)
-app.command("merge")(merge)
-app.command("compare")(compare)
-app.add_typer(baseline, name="baseline", help="The saved numbers that a candidate is compared with.")
-app.command("spectrum")(spectrum)
-app.command("preview")(preview)
-app.command("corrupt")(corrupt)
-app.command("list")(list_names)
+# The list of commands has a line for each; Typer would cut the first sentence of the help in the middle.
+app.command("train", short_help="Train a network.")(train)
+app.command("evaluate", short_help="Measure networks, clean and corrupted.")(evaluate)
+app.command("sweep", short_help="Train and evaluate a grid of settings.")(sweep)
+app.command("merge", short_help="Join the shards of one evaluation.")(merge)
+app.command("compare", short_help="Gate a candidate against a baseline, or show runs side by side.")(compare)
+app.add_typer(baseline, name="baseline", help="Save, show and update what the gate compares with.")
+app.command("spectrum", short_help="Singular values of every layer.")(spectrum)
+app.command("preview", short_help="A contact sheet of images under corruptions.")(preview)
+app.command("corrupt", short_help="Write a corrupted data set, as CIFAR-10-C.")(corrupt)
+app.command("list", short_help="Norms, models, data sets, corruptions, label noises, metrics.")(list_names)
 
 # Typer's own copy of Click has no public name for its usage error; this one is its parent class.
 _UsageError: type[Exception] = typer.BadParameter.__base__  # pyright: ignore[reportAssignmentType]  # a class has a base

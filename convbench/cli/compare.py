@@ -106,7 +106,7 @@ def compare(
                           f"Table: {', '.join(TABLE_KINDS)}."),
     ] = None,
 ) -> None:  # fmt: skip
-    """Is the candidate less robust than the baseline? Or, of none or one argument, show runs side by side.
+    """Is the candidate less robust than the baseline? With one argument or none: runs side by side.
 
     Exit codes of the gate: 0 passed, 1 failed, 2 bad input or an output that could not be written, 3 not comparable, no
     baseline, or an incomplete run. Its rules may also stand in [tool.convbench.compare] of pyproject.toml or [compare]

@@ -16,7 +16,8 @@ RUNS = Path("runs")
 @from_config(EvalConfig)
 def evaluate(
     run: Annotated[
-        list[Path] | None, typer.Argument(help="Run folders. [default: the newest under runs/]", show_default=False)
+        list[Path] | None,
+        typer.Argument(metavar="RUN", help="Run folders. [default: the newest under runs/]", show_default=False),
     ] = None,
     *,
     settings: dict[str, Any],

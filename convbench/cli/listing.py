@@ -1,5 +1,8 @@
 """`convbench list`: every name that an option takes, with a line and a reference each."""
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -12,7 +15,12 @@ Line = tuple[str, str, str]  # name and aliases, summary, reference
 
 
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="norms, models, datasets, corruptions, ... [default: all]")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND", help="norms, models, datasets, corruptions, label-noises or metrics. [default: all]"
+        ),
+    ] = None,
 ) -> None:
     """List norms, models, datasets, corruptions, label-noises and metrics."""
     kinds: dict[str, Callable[[], list[Line]]] = {
@@ -28,8 +36,20 @@ def list_names(
     for name in [kind] if kind else list(kinds):
         print(f"{name}:")
         for title, summary, reference in kinds[name]():
-            print(f"  {title}\n      {summary}" + (f"\n      [{reference}]" if reference else ""))
+            print(_wrapped(f"  {title}"), *map(_wrapped, [f"      {summary}", *_sources(reference)]), sep="\n")
         print()
+
+
+def _sources(reference: str) -> list[str]:
+    return [f"      [{reference}]"] if reference else []
+
+
+def _wrapped(line: str) -> str:
+    """At the width of the terminal; in a pipe one line stays one line."""
+    if not sys.stdout.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)
 
 
 def _lines(registry: Registry[Any]) -> list[Line]:

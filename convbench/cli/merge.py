@@ -9,7 +9,10 @@ import typer
 
 def merge(
     shards: Annotated[
-        list[Path], typer.Argument(help="Run folders that were evaluated with --shard 1/n ... n/n.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="SHARD", help="Run folders that were evaluated with --shard 1/n ... n/n.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The run folder that gets all cells and one results.csv.")],
 ) -> None:

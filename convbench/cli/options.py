@@ -16,7 +16,7 @@ from convbench.config import flag_of
 from convbench.errors import ConfigError, UnknownNameError
 
 # Every value arrives as text and is parsed here: lists ("1,3,5"), grids ("bn,none"), and errors that name the value.
-_METAVARS = {int: "INT", float: "FLOAT", str: "TEXT"}
+_METAVARS = {int: "<int>", float: "<float>", str: "<str>"}  # as Typer has them
 
 
 def from_config(
@@ -65,7 +65,7 @@ def _parameter(field: Field[Any], config: type, hint: Any, grid: bool, value: An
         flag_of(config, field.name),
         help=field.metadata["help"],
         show_default=default not in (None, "") and "[default:" not in field.metadata["help"],
-        metavar="LIST" if many else _METAVARS[_without_none(hint)],
+        metavar="<list>" if many else _METAVARS[_without_none(hint)],
     )
     annotation = Annotated[str | None if default is None else str, option]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

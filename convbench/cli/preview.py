@@ -19,7 +19,11 @@ _CONDITIONS = ("corruptions", "severities", "corruption_profile", "corruption_en
 def preview(
     pictures: Annotated[
         list[Path] | None,
-        typer.Argument(help="Picture files instead of a data set, corrupted at their own size.", show_default=False),
+        typer.Argument(
+            metavar="PICTURE",
+            help="Picture files instead of a data set, corrupted at their own size.",
+            show_default=False,
+        ),
     ] = None,
     *,
     settings: dict[str, Any],
@@ -40,7 +44,7 @@ def preview(
         int | None, typer.Option("--images", help="Show the first N images. [default: 1]", show_default=False)
     ] = None,
     index: Annotated[
-        str | None, typer.Option("--index", metavar="LIST", help="Show the images at these positions: 0,5,7.")
+        str | None, typer.Option("--index", metavar="<list>", help="Show the images at these positions: 0,5,7.")
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", help="The sheet, .png or .svg; replaced if it exists, as every figure is.")

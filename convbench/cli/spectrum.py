@@ -24,7 +24,7 @@ def spectrum(
     networks: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN|MODEL]...",
+            metavar="RUN|MODEL",
             help="Run folders, or one model: a registered name, file.py:factory, torchvision:<name> or timm:<name>. "
             "[default: every trained run under runs/]",
             show_default=False,

@@ -16,6 +16,7 @@ def sweep(
     grid: Annotated[
         Path | None,
         typer.Argument(
+            metavar="GRID",
             help="TOML file: training options with one value or a list each, and a table [evaluate].",
             callback=use_file,
             is_eager=True,

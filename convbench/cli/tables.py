@@ -65,8 +65,10 @@ def _network_table(rows: "list[Row]") -> "Table | None":
     whole = {row.metric: row for row in rows if row.metric.startswith(_OF_THE_NETWORK)}
     if not layers and not whole:
         return None
+    images = (*layers, *whole.values())[0].n  # fewer than those of the accuracies
     table = Table(
-        title="Spectral norm of each layer as applied, Lipschitz bounds and slopes (L2, eval mode)", title_style="bold"
+        title=f"Spectral norms and Lipschitz bounds (L2, eval mode, {images} images)",
+        title_style="bold",
     )
     table.add_column("layer")
     table.add_column("alone", justify="right")

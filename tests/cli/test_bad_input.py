@@ -83,7 +83,7 @@ def test_an_unknown_corruption_is_refused_before_work(cli, run_folder, name):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--severity", "7"], ["--severity must be of 1, 2, 3, 4, 5"]),
+        (["--severity", "7"], ["--severity must be of 1, 2, 3, 4, 5, got 7."]),
         (["--severity", "hard"], ["--severity takes whole numbers", "'hard'"]),
         (["--metric", "acuracy"], ["unknown metric 'acuracy'. Did you mean 'accuracy'?"]),
         (["--examples", "100000"], ["--examples 100000", "images"]),

@@ -135,7 +135,7 @@ def test_a_sheet_is_replaced_as_every_figure_is(cli, tmp_path):
         (["photo.png", "--index", "0"], ["picture files and a data set contradict each other"]),
         (["photo.png", "--out", "photo.png"], ["--out photo.png is one of the pictures"]),
         (["photo.png", "--image-size", "-1"], ["--image-size must be at least 0"]),
-        (["absent.png"], ["absent.png cannot be read"]),
+        (["absent.png"], ["absent.png does not exist"]),
         (["text.png"], ["text.png cannot be read"]),
         (["tiny.png"], ["at least", "4 x 4"]),
     ],
