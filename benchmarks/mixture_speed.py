@@ -5,12 +5,16 @@
 
 All sides of a row run in turns, and the best time of each counts. "Literal" is the definition written down with a loop
 over the components and left to autograd, from the same running mixture: what one would write after reading the paper.
+"torch" and "compiled" are ours without and with the extra of that name.
 """
 
 import argparse
+import copy
+import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +22,10 @@ from torch import Tensor, nn
 
 from convbench.models import build_model
 from convbench.norms import MixtureNorm2d
+from convbench.norms.compiled import is_available
+from convbench.runtime import COMPILED_SWITCH
 
+OURS = ("torch", "compiled")
 SHAPES = [(64, 64, 32, 32), (64, 128, 16, 16), (64, 512, 4, 4)]
 
 
@@ -107,55 +114,79 @@ def layer_input(shape: tuple[int, ...]) -> Tensor:
     return F.conv2d((level + torch.randn(shape, generator=generator)).relu(), kernel, padding=1)
 
 
-def print_layers(repeats: int) -> None:
+def switched(side: str, work: Callable[[], object]) -> Callable[[], object]:
+    """`work` as this side does it: with compiled loops or without."""
+
+    def run() -> None:
+        os.environ[COMPILED_SWITCH] = "1" if side == "compiled" else "0"
+        work()
+
+    return run
+
+
+def print_layers(repeats: int, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     """Markdown: per shape and K, forward and backward, evaluation and memory against batch normalization."""
-    print("| shape | K | bn, ms | literal / bn | ours / bn | eval: bn, ms | literal / bn | ours / bn "
-          "| saved: literal / bn | ours / bn |\n|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|")  # fmt: skip
+    names = ("literal", *OURS)
+    print(
+        f"\n{dtype}, {memory_format}; all but the milliseconds as ratios to batch normalization\n".replace("torch.", "")
+    )
+    print(f"| shape | K | bn, ms | {' | '.join(names)} | eval: bn, ms | {' | '.join(names)} | saved: literal | ours |")
+    print(f"|:--|{10 * '--:|'}")
     for shape in SHAPES:
-        x = layer_input(shape).requires_grad_()
-        upstream = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        x = layer_input(shape).to(dtype).contiguous(memory_format=memory_format).requires_grad_()
+        upstream = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(x)
+        upstream = upstream.contiguous(memory_format=memory_format)
         for components in (2, 3, 5):
             ours, bn = MixtureNorm2d(shape[1], components), nn.BatchNorm2d(shape[1])
             for _ in range(3):
                 ours(x)
-            sides = {"bn": bn, "literal": LiteralMixture(ours), "ours": ours}
+            sides = {"bn": bn, "literal": LiteralMixture(ours), "torch": ours, "compiled": copy.deepcopy(ours)}
 
             def step(module: nn.Module, x: Tensor = x, upstream: Tensor = upstream) -> None:
                 x.grad = None
-                module(x).backward(upstream)
+                module(x).backward(upstream.to(x.dtype))
 
-            train = best_times({name: lambda m=m: step(m) for name, m in sides.items()}, repeats)
-            memory = {name: saved_bytes(module, x) for name, module in sides.items()}
+            def time_all(work: Callable[[nn.Module], object], sides: dict[str, nn.Module] = sides) -> dict[str, float]:
+                runs = {name: switched(name, partial(work, module)) for name, module in sides.items()}
+                return best_times(runs, repeats)
+
+            train = time_all(step)
+            memory = {name: saved_bytes(sides[name], x) for name in ("bn", "literal", "compiled")}
             for module in sides.values():
                 module.eval()
             with torch.no_grad():
-                evaluate = best_times({name: lambda m=m, x=x: m(x) for name, m in sides.items()}, repeats)
+                evaluate = time_all(lambda module, x=x: module(x))
             row = []
             for measured in (train, evaluate):
-                row += [f"{measured['bn']:.2f}", *(f"{measured[n] / measured['bn']:.2f}" for n in ("literal", "ours"))]
-            row += [f"{memory[name] / memory['bn']:.3f}" for name in ("literal", "ours")]
+                row += [f"{measured['bn']:.2f}", *(f"{measured[name] / measured['bn']:.2f}" for name in names)]
+            row += [f"{memory[name] / memory['bn']:.3f}" for name in ("literal", "compiled")]
             print(f"| {'×'.join(map(str, shape))} | {components} | {' | '.join(row)} |", flush=True)
 
 
-def print_network(repeats: int) -> None:
+def print_network(repeats: int, bf16: bool) -> None:
     """A training step of ResNet-20, batch 64 of 32 px, each normalization in all layers."""
-    images = layer_input((64, 3, 32, 32))
+    memory_format = torch.channels_last if bf16 else torch.contiguous_format
+    images = layer_input((64, 3, 32, 32)).contiguous(memory_format=memory_format)
     labels = torch.arange(64) % 10
     sides = {}
-    for norm in ("bn", "mixture"):
+    for side in ("bn", *OURS):
         torch.manual_seed(0)
-        model = build_model("resnet20", norm, num_classes=10).train()
+        model = build_model("resnet20", "bn" if side == "bn" else "mixture", num_classes=10).train()
+        model = model.to(memory_format=memory_format)
         optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
 
         def step(model: nn.Module = model, optimizer: torch.optim.SGD = optimizer) -> None:
             optimizer.zero_grad()
-            F.cross_entropy(model(images), labels).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits = model(images)
+            F.cross_entropy(logits.float(), labels).backward()
             optimizer.step()
 
-        sides[norm] = step
+        sides[side] = switched(side, step)
     best = best_times(sides, repeats)
-    print(f"\nResNet-20, batch 64, training step: bn {best['bn']:.0f} ms, mixture in all layers "
-          f"{best['mixture']:.0f} ms, ratio {best['mixture'] / best['bn']:.2f}")  # fmt: skip
+    ratios = ", ".join(f"{side} {best[side] / best['bn']:.2f}" for side in OURS)
+    print(f"\nResNet-20, batch 64, {'bfloat16 autocast, channels_last' if bf16 else 'float32'}, training step: "
+          f"bn {best['bn']:.0f} ms, mixture in all layers as ratio: {ratios}", flush=True)  # fmt: skip
 
 
 def main() -> None:
@@ -165,11 +196,15 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
-          f"torch {torch.__version__}, float32, best CPU time of {arguments.repeats}, 1 thread\n")  # fmt: skip
+          f"torch {torch.__version__}, best CPU time of {arguments.repeats}, 1 thread")  # fmt: skip
+    if not is_available():
+        print('numba is not installed: "compiled" is "torch". pip install "convbench[compiled]"')
     if arguments.only != "network":
-        print_layers(arguments.repeats)
+        print_layers(arguments.repeats, torch.float32, torch.contiguous_format)
+        print_layers(arguments.repeats, torch.bfloat16, torch.channels_last)
     if arguments.only != "layers":
-        print_network(arguments.repeats)
+        print_network(arguments.repeats, bf16=False)
+        print_network(arguments.repeats, bf16=True)
 
 
 if __name__ == "__main__":

@@ -242,7 +242,8 @@ def _compared(record: dict[str, Any]) -> dict[str, Any]:
     """What must be equal for images to go into one set: all that was chosen, and the versions that made them."""
     chosen = {key: value for key, value in record.items() if key not in ("conditions", "files", "unfinished")}
     versions = record.get("conditions", {}).get("versions", {})
-    return chosen | {f"version of {package}": version for package, version in versions.items()}
+    # No corruption is made of the loops that numba compiles.
+    return chosen | {f"version of {package}": version for package, version in versions.items() if package != "numba"}
 
 
 def _in_words(size: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from convbench.errors import ConfigError
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+COMPILED_SWITCH = "CONVBENCH_COMPILED"  # environment variable; "0": no loop is compiled, though numba be installed
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -96,7 +99,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def conditions(device: torch.device, **more: object) -> dict[str, object]:
-    """What a number depends on beside its config: versions, hardware, threads."""
+    """What a number depends on beside its config: versions, hardware, threads; numba's where loops are compiled."""
     import torch
 
     packages = (
@@ -108,8 +111,9 @@ def conditions(device: torch.device, **more: object) -> dict[str, object]:
         "opencv-python",
         "scikit-image",
     )
+    compiler = None if os.environ.get(COMPILED_SWITCH) == "0" else _version("numba")
     return {
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: _version(name) for name in packages} | {"numba": compiler},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

@@ -18,6 +18,10 @@ from convbench.config import TrainConfig
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
+# Compiling loops takes seconds for each type and number of components: only the tests that are about them do it.
+# `CONVBENCH_COMPILED=1 python -m pytest` runs all tests with them.
+os.environ.setdefault("CONVBENCH_COMPILED", "0")
+
 # On busy cores two threads of one process wait for one another, up to thirty times longer.
 torch.set_num_threads(1)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convbench.norms.position_layout import block_images, layout_of
+from convbench.norms.batch_passes import passes_of
 from convbench.norms.process_sums import Total
 
 
@@ -25,27 +25,20 @@ class ChannelMoments(NamedTuple):
 def channel_moments(x: Tensor, total: Total) -> ChannelMoments:
     """The moments of `x`, shape `(N, C, H, W)`, without its batch's mean ever being lost in large squares.
 
-    Each block of images has its own mean and squared deviations, merged by Chan, Golub & LeVeque 1979; three times as
+    Each part of the batch has its own mean and squared deviations, merged by Chan, Golub & LeVeque 1979; three times as
     fast on a CPU as the one pass of torch's batch normalization. At least float32, summed in float64.
 
     Raises:
         ValueError: where the processes that `total` counts have one value per channel or none.
     """
-    layout, dtype = layout_of(x), torch.promote_types(x.dtype, torch.float32)
-    counts, sums, squares = [], [], []
-    for block in x.split(block_images(x)):
-        values = layout.view(block).to(dtype)
-        counts.append(values.numel() // x.shape[1])
-        sums.append(layout.sums(values))
-        mean_c = sums[-1] / max(counts[-1], 1)  # a process may come away empty
-        squares.append(layout.sums((values - layout.per_channel(mean_c)).square_()))
+    dtype = torch.promote_types(x.dtype, torch.float32)
     wide = dtype if x.device.type == "mps" else torch.float64
-    count_b1 = torch.tensor(counts, dtype=wide, device=x.device)[:, None]
-    sum_bc = torch.stack(sums).to(wide)
-    count, sum_c = total(count_b1.sum(), sum_bc.sum(0))
+    count_b, sum_bc, square_bc = (part.to(wide) for part in passes_of(x).moments(x))
+    count_b1 = count_b[:, None]
+    count, sum_c = total(count_b.sum(), sum_bc.sum(0))
     if count <= 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
     mean_c = sum_c / count
     between_c = (count_b1 * (sum_bc / count_b1.clamp_min(1) - mean_c).square()).sum(0)
-    (square_c,) = total(torch.stack(squares).to(wide).sum(0) + between_c)
+    (square_c,) = total(square_bc.sum(0) + between_c)
     return ChannelMoments(count, mean_c.to(dtype), (square_c / count).to(dtype))

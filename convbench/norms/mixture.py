@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convbench.errors import ConfigError
+from convbench.norms.batch_passes import passes_of
 from convbench.norms.channel_moments import channel_moments
 from convbench.norms.contract import NORMS, Norm
 from convbench.norms.gaussian_mixture import Mixture
 from convbench.norms.mixture_evaluation import normalize_by_mixture
 from convbench.norms.mixture_fit import FitEffort, fit_to_batch
 from convbench.norms.mixture_transform import MixtureTransform, assign
-from convbench.norms.position_layout import layout_of
 from convbench.norms.process_sums import Total, of_this_process, total_of
 from convbench.norms.synchronized import synchronized_batch_norm
 
@@ -96,10 +96,10 @@ class MixtureNorm2d(nn.Module):
         for name, value in {**counts, "restarts": restarts, "refit_every": refit_every}.items():
             _require(value >= 1, name, "at least 1", value)
         for name, value in {"lloyd": lloyd, "em_steps": em_steps, "kappa": kappa, "seed": seed}.items():
-            _require(value >= 0, name, "at least 0", value)
+            _require(0 <= value < float("inf"), name, "at least 0 and finite", value)
         _require(components <= fit_rows, "components", f"at most fit_rows = {fit_rows}", components)
         _require(scale in ("fisher", "none"), "scale", "'fisher' or 'none'", scale)
-        _require(eps > 0, "eps", "positive", eps)
+        _require(0 < eps < float("inf"), "eps", "positive and finite", eps)
         _require(momentum is None or 0 <= momentum <= 1, "momentum", "in [0, 1]", momentum)
         _require(0 <= dead < 1, "dead", "in [0, 1)", dead)
         _require(min_weight is None or 0 < min_weight <= 1, "min_weight", "in (0, 1]", min_weight)
@@ -164,7 +164,7 @@ class MixtureNorm2d(nn.Module):
         return F.batch_norm(x, mean, var, self.weight, self.bias, use_batch, factor, self.eps)
 
     def _normalize_by_batch(self, x: Tensor, total: Total) -> Tensor:
-        layout = layout_of(x)
+        passes = passes_of(x)
         with torch.no_grad():
             step = 0 if self.num_batches_tracked is None else int(self.num_batches_tracked)
             moments = channel_moments(x, total)
@@ -176,7 +176,7 @@ class MixtureNorm2d(nn.Module):
                 # The generator's state follows from what a checkpoint holds, so that a resumed training draws the same.
                 generator = torch.Generator().manual_seed(1_000_003 * self.seed + step)
                 mixture = fit_to_batch(x, moments.mean_c, std_c, self.components, self.effort, generator, total)
-            batch = assign(x, layout, mixture, moments, std_c, self.kappa, total)
+            batch = assign(x, passes, mixture, moments, std_c, self.kappa, total)
             factor = self._count_batch()
             if self.training and self.running_mean is not None and self.running_var is not None:
                 moments.update(self.running_mean, self.running_var, factor)
@@ -186,7 +186,7 @@ class MixtureNorm2d(nn.Module):
                     buffer.copy_(value)
             gain_k = self._gain(batch.share_k)
         gamma_c, beta_c = self._gamma_beta(std_c)
-        return MixtureTransform.apply(x, gamma_c, beta_c, batch, gain_k, self.eps, self.kappa, layout, total)
+        return MixtureTransform.apply(x, gamma_c, beta_c, batch, gain_k, self.eps, self.kappa, passes, total)
 
     def _normalize_by_running(self, x: Tensor) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)

@@ -3,35 +3,16 @@
 import torch
 from torch import Tensor
 
-from convbench.norms.gaussian_mixture import Mixture, log_joint
-from convbench.norms.mixture_transform import posteriors
-from convbench.norms.position_layout import block_images, layout_of
+from convbench.norms.batch_passes import passes_of, torch_passes_of
+from convbench.norms.gaussian_mixture import LogJoint, Mixture, log_joint
 
 
 def normalize_by_mixture(
     x: Tensor, mixture: Mixture, mean_c: Tensor, std_c: Tensor, scale_kc: Tensor, bias_c: Tensor
 ) -> Tensor:
-    """`sum_k p(k | x) * scale_k * (x - mean_k) + bias`, for a mixture of (x - mean) / std.
-
-    Without a gradient to keep, a CPU works through it in blocks. All operations are out of place, as the transforms
-    of `torch.func` want them.
-    """
-    layout = layout_of(x)
+    """`sum_k p(k | x) * scale_k * (x - mean_k) + bias`, for a mixture of (x - mean) / std."""
     square_kc, linear_kc, constant_k = log_joint(mixture)
-    square_kc, linear_kc = square_kc / std_c.square(), linear_kc / std_c
+    joint = LogJoint(square_kc / std_c.square(), linear_kc / std_c, constant_k)
     offset_kc = bias_c - scale_kc * (mixture.mean_kc * std_c)  # sum_k p(k | x) = 1: it carries the bias
-
-    def normalized(block: Tensor) -> Tensor:
-        xs = layout.view(block) - layout.per_channel(mean_c)
-        logits = layout.project(square_kc, xs.square()) + layout.project(linear_kc, xs)
-        resp = posteriors(layout, logits, constant_k)
-        y = torch.addcmul(layout.expand(offset_kc, resp), layout.expand(scale_kc, resp), xs)
-        return layout.restore(y, block).to(x.dtype)
-
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():  # a loop would fix the batch size of the graph
-        return normalized(x)
-    y = torch.empty_like(x, memory_format=layout.memory_format)
-    images = block_images(x)
-    for block, part in zip(x.split(images), y.split(images), strict=True):
-        part.copy_(normalized(block))
-    return y
+    passes = torch_passes_of(x) if torch.is_grad_enabled() else passes_of(x)
+    return passes.evaluate(x, mean_c, joint, scale_kc, offset_kc)

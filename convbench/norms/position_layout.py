@@ -136,8 +136,8 @@ def layout_of(x: Tensor) -> Layout:
     return Rows if rows else Planes
 
 
-def block_images(x: Tensor) -> int:
-    """How many images of `x` to work on at a time: `BLOCK_VALUES` numbers a thread; all on a device, or compiled."""
+def block_images(x: Tensor) -> int | None:
+    """How many images of `x` to work on at a time, `BLOCK_VALUES` numbers a thread; None for all of them."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return max(1, len(x))
+        return None
     return max(1, BLOCK_VALUES * torch.get_num_threads() // max(1, x.shape[1:].numel()))

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from convbench.norms import MixtureNorm2d, position_layout
+from convbench.norms.batch_passes import TorchPasses, passes_of
 from convbench.norms.channel_moments import channel_moments
 from convbench.norms.gaussian_mixture import Mixture
 from convbench.norms.mixture_transform import Assignment, MixtureTransform, assign
-from convbench.norms.position_layout import Planes, block_images, layout_of
+from convbench.norms.position_layout import Planes
 from convbench.norms.process_sums import of_this_process
 
 EPS = 1e-5
@@ -46,16 +47,16 @@ def moments_of(x, resp, kappa):
 
 
 def transform(x, resp, gamma, beta, kappa, scale):
-    layout = layout_of(x)
+    passes = passes_of(x)
     with torch.no_grad():
         shift = x.mean((0, 2, 3))
         mass, mean, var = moments_of(x, resp, kappa)
-        images = block_images(x)
-        parts = [r.flatten(2) if layout is Planes else r.movedim(1, 0).flatten(1) for r in resp.split(images)]
+        blocks = resp.split(passes.images) if isinstance(passes, TorchPasses) else [resp]
+        parts = [r.flatten(2) if passes.layout is Planes else r.movedim(1, 0).flatten(1) for r in blocks]
         positions = torch.tensor(x.numel() / x.shape[1], dtype=torch.float64)
-        batch = Assignment(images, parts, positions, shift, mass, mean - shift, var)
+        batch = Assignment(parts, positions, shift, mass, mean - shift, var)
         gain = batch.share_k.rsqrt() if scale == "fisher" else torch.ones_like(mass)
-    return MixtureTransform.apply(x, gamma, beta, batch, gain, EPS, kappa, layout, of_this_process)
+    return MixtureTransform.apply(x, gamma, beta, batch, gain, EPS, kappa, passes, of_this_process)
 
 
 @pytest.fixture(params=["one block", "blocks of 3"], autouse=True)
@@ -100,9 +101,9 @@ def test_values_and_gradients_equal_the_literal_loop(components, kappa, scale, m
 def test_assignment_is_bayes_rule_and_its_moments_are_the_weighted_ones(kappa, memory_format):
     x = (randn(4, 5, 3, 2) * 2 + 1).contiguous(memory_format=memory_format)
     mixture = Mixture(torch.tensor([0.5, 0.3, 0.2]).double(), randn(3, 5, seed=2), 0.5 + randn(3, 5, seed=3).abs())
-    layout = layout_of(x)
+    passes = passes_of(x)
     moments = channel_moments(x, of_this_process)
-    batch = assign(x, layout, mixture, moments, (moments.var_c + EPS).sqrt(), kappa, of_this_process)
+    batch = assign(x, passes, mixture, moments, (moments.var_c + EPS).sqrt(), kappa, of_this_process)
 
     count, mean, var = moments
     assert count == 24
@@ -114,7 +115,7 @@ def test_assignment_is_bayes_rule_and_its_moments_are_the_weighted_ones(kappa, m
         normal = torch.distributions.Normal(mixture.mean_kc[k], mixture.var_kc[k].sqrt())
         densities.append(mixture.weight_k[k] * normal.log_prob(z.movedim(1, -1)).sum(-1).exp())
     resp = torch.stack(densities, 1) / sum(densities)[:, None]
-    if layout is Planes:
+    if passes.layout is Planes:
         found = torch.cat(batch.resp).view_as(resp)
     else:
         found = torch.cat(batch.resp, 1).view(3, 4, 3, 2).movedim(0, 1)

@@ -8,12 +8,18 @@ from torch import nn
 
 from convbench.norms import MixtureNorm2d
 
+SHAPES = [(64, 64, 32, 32), (64, 128, 16, 16), (64, 512, 4, 4)]
+LIMITS = {"0": (3.0, 3.0, 6.0), "1": (1.5, 1.5, 4.0)}  # without compiled loops, and with them
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("shape", "limit"), [((64, 64, 32, 32), 3.0), ((64, 128, 16, 16), 3.0), ((64, 512, 4, 4), 6.0)]
-)
-def test_a_training_step_costs_at_most_three_batch_normalizations(shape, limit):
+@pytest.mark.parametrize("compiled", ["0", "1"])
+@pytest.mark.parametrize("place", range(3))
+def test_a_training_step_costs_at_most_a_few_batch_normalizations(place, compiled, monkeypatch):
+    if compiled == "1":
+        pytest.importorskip("numba")  # the extra `compiled`
+    monkeypatch.setenv("CONVBENCH_COMPILED", compiled)
+    shape, limit = SHAPES[place], LIMITS[compiled][place]
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
     layers = [nn.BatchNorm2d(shape[1]), MixtureNorm2d(shape[1])]
     best = [float("inf")] * 2

@@ -8,10 +8,10 @@ import torch
 
 from convbench.errors import ConfigError
 from convbench.norms import NORMS, MixtureNorm2d
+from convbench.norms.batch_passes import passes_of
 from convbench.norms.channel_moments import channel_moments
 from convbench.norms.gaussian_mixture import Mixture, fit_mixture
 from convbench.norms.mixture_transform import assign
-from convbench.norms.position_layout import Planes
 from convbench.norms.process_sums import of_this_process
 
 
@@ -84,7 +84,7 @@ def test_no_responsibility_is_a_denormal_number():
     x = randn(16, 64, 8, 8) + 0.3 * randn(16, 64, 1, 1, seed=2)
     moments = channel_moments(x, of_this_process)
     far = Mixture(torch.ones(3) / 3, 0.8 * randn(3, 64, seed=3), torch.ones(3, 64))
-    (resp,) = assign(x, Planes, far, moments, moments.var_c.sqrt(), 0.01, of_this_process).resp
+    (resp,) = assign(x, passes_of(x), far, moments, moments.var_c.sqrt(), 0.01, of_this_process).resp
     assert ((resp > 0) & (resp < 1e-6)).any()
     assert not ((resp > 0) & (resp < 1e-12)).any()
     assert (resp.sum(1) - 1).abs().max() < 1e-6

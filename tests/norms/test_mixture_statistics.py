@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from convbench.norms import MixtureNorm2d
+from convbench.norms.batch_passes import passes_of
 from convbench.norms.channel_moments import channel_moments
 from convbench.norms.mixture_transform import assign
-from convbench.norms.position_layout import Planes
 from convbench.norms.process_sums import of_this_process
 
 
@@ -174,9 +174,8 @@ def test_drifting_modes_are_followed(planted, speed):
         with torch.no_grad():
             moments = channel_moments(x, of_this_process)
             mixture = module._running_mixture(x.dtype)
-            (resp,) = assign(
-                x, Planes, mixture, moments, (moments.var_c + module.eps).sqrt(), module.kappa, of_this_process
-            ).resp
+            std = (moments.var_c + module.eps).sqrt()
+            (resp,) = assign(x, passes_of(x), mixture, moments, std, module.kappa, of_this_process).resp
             y = rows_of(module(x))
         assert (resp.argmax(1).flatten() == order[label]).float().mean() > 0.98
         for k in range(3):
