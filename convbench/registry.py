@@ -102,6 +102,8 @@ class Registry(Generic[F]):
             if not equals or key not in entry.options:
                 known = ", ".join(entry.options) or "none"
                 raise ConfigError(f"{self.kind} {entry.name!r} has no option {item!r}; options are: {known}.")
+            if key in options:
+                raise ConfigError(f"{self.kind} {entry.name!r}: {key} is given twice.")
             options[key] = self._typed(entry, key, value)
         return entry, options
 

@@ -26,7 +26,7 @@ from convbench.checkpoint import (
     write_weights,
 )
 from convbench.config import TrainConfig
-from convbench.errors import CheckpointError, ConvbenchError
+from convbench.errors import CheckpointError, ConfigError, ConvbenchError
 from convbench.files import only_writer, write_atomically, write_json
 from convbench.history import EpochLog, format_history
 from convbench.models.loading import conversion_report
@@ -200,7 +200,7 @@ class _Training:
                 for group in self.optimizer.param_groups:
                     group["lr"] = lr
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                    logits = self.model(images)
+                    logits = self.model(images) if done else self._first_logits(images)
                     loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
                 objective = loss
                 if self.penalties:  # outside autocast: squares of small differences, which 16 bits do not hold
@@ -236,6 +236,18 @@ class _Training:
             images_per_second=seen / train_seconds,
             penalty=penalty_sum.item() / max(labelled, 1),
         )
+
+    def _first_logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Those of the first step, where a network shows whether it takes such batches."""
+        try:
+            return self.model(images)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            shape = "×".join(map(str, images.shape[1:]))
+            raise ConfigError(
+                f"{self.config.model} with norm {self.config.norm!r} does not train on batches of {len(images)} "
+                f"images of {shape}: {reason}"
+            ) from error
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:

@@ -45,6 +45,7 @@ def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
     except Exception as error:  # tracing runs the model's own code, which may raise anything
         reason = str(error).strip().partition("\n")[0]
         raise MetricNotDefinedError(f"the network can't be traced symbolically: {reason}") from error
+    _skip_identities(graph, exact)
     result = Trace(graph, dict(exact.named_modules()))
     image = torch.full((1, *image_shape), 0.5, dtype=torch.float64)
     try:
@@ -68,6 +69,15 @@ def described(target: Callable[..., Any] | str) -> str:
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return has_own_rule(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _skip_identities(graph: fx.Graph, network: nn.Module) -> None:
+    """What takes the result of an `nn.Identity` takes what it was given; else it would hide the pair around it."""
+    for node in list(graph.nodes):
+        is_module = node.op == "call_module" and len(node.all_input_nodes) == 1
+        if is_module and type(network.get_submodule(str(node.target))) is nn.Identity:
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            graph.erase_node(node)
 
 
 class _Recorder(fx.Interpreter):

@@ -5,6 +5,7 @@ ICML 2015, https://arxiv.org/abs/1502.03167. This is torch's own layer; with `sy
 statistics are those of all processes.
 """
 
+import math
 from functools import partial
 
 from torch import nn
@@ -19,6 +20,6 @@ def batch(*, momentum: float = 0.1, eps: float = 1e-5, sync: bool = False) -> No
     """Batch normalization of the convolution's output."""
     if not 0 <= momentum <= 1:
         raise ConfigError(f"norm 'bn': momentum must be in [0, 1], got {momentum}.")
-    if not eps > 0:
-        raise ConfigError(f"norm 'bn': eps must be positive, got {eps}.")
+    if not 0 < eps < math.inf:
+        raise ConfigError(f"norm 'bn': eps must be positive and finite, got {eps}.")
     return Norm(on_output=partial(SynchronizedBatchNorm2d if sync else nn.BatchNorm2d, momentum=momentum, eps=eps))

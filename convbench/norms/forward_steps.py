@@ -6,7 +6,7 @@ running it on an example and watching modules and functions.
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from convbench.errors import ConfigError
+from convbench.norms.convnorm import ConvNorm2d
 
-_CONVOLUTIONS = (nn.modules.conv._ConvNd,)
+_CONVOLUTIONS = (nn.modules.conv._ConvNd, ConvNorm2d)
 _NORMALIZATIONS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -35,7 +36,7 @@ class Step:
 
 
 def is_convolution(module: nn.Module) -> bool:
-    """Whether this is one of torch's convolutions, of any dimension, or derived from one."""
+    """Whether this is one of torch's convolutions, of any dimension, or derived from one, or a `ConvNorm2d`."""
     return isinstance(module, _CONVOLUTIONS)
 
 
@@ -63,8 +64,23 @@ def forward_steps(model: nn.Module, example: Tensor | None = None) -> list[Step]
     Raises:
         ConfigError: the model cannot be traced and there is no example, or it fails on the example.
     """
+    inner, prefix = _unwrapped(model)
     with torch.random.fork_rng(devices=[]):  # the model's own code may draw
-        return _steps(model, example)
+        steps = _steps(inner, example)
+    return [step if step.module is None else replace(step, name=prefix + step.name) for step in steps]
+
+
+def _unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
+    """The network inside of wrappers that only decide where it runs or how it is compiled, and its name in them."""
+    prefix = ""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            child = "module"
+        elif "_orig_mod" in model._modules:  # of torch.compile, whose class is not imported for this
+            child = "_orig_mod"
+        else:
+            return model, prefix
+        model, prefix = model.get_submodule(child), f"{prefix}{child}."
 
 
 def _steps(model: nn.Module, example: Tensor | None) -> list[Step]:
@@ -89,7 +105,8 @@ class _Tracer(fx.Tracer):
 def _traced(model: nn.Module) -> list[Step]:
     places: dict[fx.Node, int] = {}
     steps: list[Step] = []
-    for node in _Tracer().trace(model).nodes:
+    # Of a copy: code that keeps what it computes (timm's attention biases) would keep a symbol for it.
+    for node in _Tracer().trace(copy.deepcopy(model)).nodes:
         target = node.target
         module = model.get_submodule(target) if node.op == "call_module" else None
         name = target if isinstance(target, str) else getattr(target, "__name__", str(target))

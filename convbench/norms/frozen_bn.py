@@ -6,6 +6,7 @@ name in torchvision.ops). Unlike that class this one keeps `num_batches_tracked`
 fit each other.
 """
 
+import math
 from functools import partial
 
 import torch
@@ -74,6 +75,6 @@ class FrozenBatchNorm2d(nn.Module):
 @NORMS.register("frozen_bn", reference="He et al. 2017, arXiv 1703.06870; torchvision.ops.FrozenBatchNorm2d")
 def frozen_bn(*, eps: float = 1e-5) -> Norm:
     """Batch normalization with fixed statistics, gamma and beta; for converted networks, from scratch the identity."""
-    if not eps > 0:
-        raise ConfigError(f"norm 'frozen_bn': eps must be positive, got {eps}.")
+    if not 0 < eps < math.inf:
+        raise ConfigError(f"norm 'frozen_bn': eps must be positive and finite, got {eps}.")
     return Norm(on_output=partial(FrozenBatchNorm2d, eps=eps))

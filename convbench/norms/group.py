@@ -13,12 +13,17 @@ between batches, and training and evaluation are the same function. These are to
   https://arxiv.org/abs/1607.08022: one group per channel, without running statistics.
 """
 
+import math
 from functools import partial
 
 from torch import Tensor, nn
 
 from convbench.errors import ConfigError
 from convbench.norms.contract import NORMS, Norm
+
+
+class SinglePixelError(ConfigError, ValueError):
+    """Feature maps of one pixel: a `ValueError` as torch's, and one line and exit code 2 in the command line."""
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -28,7 +33,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     evaluation.
 
     Raises:
-        ConfigError: H = W = 1.
+        SinglePixelError: H = W = 1.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
@@ -36,9 +41,10 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if tuple(input.shape[-2:]) == (1, 1):
-            raise ConfigError(
+            raise SinglePixelError(
                 "norm 'instance': a feature map of 1x1 pixels has no variance, so that instance normalization would "
-                "erase it; use larger images, a model that pools less, or norm 'group' or 'layer'."
+                "erase it; use larger images, a model that pools less, norm 'group' or 'layer', or `where` to have "
+                "it in earlier layers only (instance:where=layer1*)."
             )
         return super().forward(input)
 
@@ -77,5 +83,5 @@ def instance(*, eps: float = 1e-5) -> Norm:
 
 
 def _check_eps(name: str, eps: float) -> None:
-    if not eps > 0:
-        raise ConfigError(f"norm {name!r}: eps must be positive, got {eps}.")
+    if not 0 < eps < math.inf:
+        raise ConfigError(f"norm {name!r}: eps must be positive and finite, got {eps}.")

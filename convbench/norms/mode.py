@@ -9,6 +9,7 @@ follow the modes' shares, variances come from deviations instead of E[x^2] - E[x
 harm, and one mode is batch normalization.
 """
 
+import math
 from functools import partial
 
 import torch
@@ -29,7 +30,7 @@ class ModeNorm2d(nn.Module):
     - Everything carries gradient, the gate too. Statistics are computed in float32 or wider.
     - In eval mean_k and var_k are the running ones, so that images do not influence each other. The running ones move
       by `momentum * share_k / running_share_k`: a mode that a batch hardly holds hardly moves. As in `nn.BatchNorm2d`
-      the running variance has the factor M / (M - 1), M = N * H * W.
+      the running variance has the factor M / (M - 1), M = N * H * W, and momentum None is 1/n at the n-th batch.
     - With one mode there is no gate, and this is batch normalization.
 
     Args:
@@ -51,7 +52,7 @@ class ModeNorm2d(nn.Module):
         num_features: int,
         modes: int = 2,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -59,9 +60,9 @@ class ModeNorm2d(nn.Module):
         super().__init__()
         if modes < 1:
             raise ValueError(f"modes must be at least 1, got {modes}")
-        if not eps > 0:
-            raise ValueError(f"eps must be positive, got {eps}")
-        if not 0 <= momentum <= 1:
+        if not 0 < eps < math.inf:
+            raise ValueError(f"eps must be positive and finite, got {eps}")
+        if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be in [0, 1], got {momentum}")
         self.num_features, self.modes, self.eps, self.momentum = num_features, modes, eps, momentum
         factory = {"device": device, "dtype": dtype}
@@ -109,10 +110,11 @@ class ModeNorm2d(nn.Module):
     @torch.no_grad()
     def _update(self, log_gate_nk: Tensor, mean_kc: Tensor, var_kc: Tensor, positions: float) -> None:
         self.num_batches_tracked.add_(1)
+        factor = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         share_k = log_gate_nk.exp().mean(dim=0)
-        running_k = self.running_share.to(share_k.dtype).lerp(share_k, self.momentum)
+        running_k = self.running_share.to(share_k.dtype).lerp(share_k, factor)
         # A mode that was never seen has the share 0 in both; it stays where it is.
-        step_k1 = (self.momentum * share_k / running_k.clamp_min(torch.finfo(share_k.dtype).tiny)).view(-1, 1)
+        step_k1 = (factor * share_k / running_k.clamp_min(torch.finfo(share_k.dtype).tiny)).view(-1, 1)
         mean = self.running_mean.to(share_k.dtype).lerp(mean_kc, step_k1)
         var = self.running_var.to(share_k.dtype).lerp(var_kc * (positions / (positions - 1)), step_k1)
         for buffer, value in zip(

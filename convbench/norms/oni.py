@@ -10,6 +10,7 @@ converges to the wrong scale for the others. Here both are divided, which makes 
 convolutions in groups are orthogonalized group by group, and kernels of a single entry are not centered to zero.
 """
 
+import math
 from functools import partial
 from typing import Any
 
@@ -57,7 +58,7 @@ class NewtonOrthogonalization(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         # Under autocast the iteration would lose the digits that it is there to gain.
-        with torch.autocast(weight.device.type, enabled=False):
+        with torch.autocast("cpu" if weight.is_meta else weight.device.type, enabled=False):
             z = weight.to(torch.promote_types(weight.dtype, torch.float32)).flatten(1)
             z = z.unflatten(0, (self.groups, -1))
             if self.center:
@@ -100,11 +101,11 @@ def oni(
     eps: float = 1e-5,
 ) -> Norm:
     """Orthogonalization of the reshaped kernel by Newton's iteration, then batch normalization."""
-    if iterations < 1:
-        raise ConfigError(f"norm 'oni': iterations must be at least 1, got {iterations}.")
+    if not 1 <= iterations <= 100:  # they converge in less, and each is kept for the backward pass
+        raise ConfigError(f"norm 'oni': iterations must be in 1..100, got {iterations}.")
     for name, value in {"scale": scale, "eps": eps}.items():
-        if not value > 0:
-            raise ConfigError(f"norm 'oni': {name} must be positive, got {value}.")
+        if not 0 < value < math.inf:
+            raise ConfigError(f"norm 'oni': {name} must be positive and finite, got {value}.")
     on_conv = partial(
         orthogonalized, iterations=iterations, scale=scale, adjust_scale=adjust_scale, center=center, eps=eps
     )

@@ -67,7 +67,9 @@ class _Reading:
                 self.users[source].append(place)
             if step.module is not None:
                 self.calls.setdefault(step.module, []).append(place)
-        self.names = {m: name for name, m in model.named_modules() if is_convolution(m) or is_normalization(m)}
+        layers = {m: name for name, m in model.named_modules() if is_convolution(m) or is_normalization(m)}
+        inner = {part for layer in layers for part in layer.modules() if part is not layer}  # ConvNorm's r and bn
+        self.names = {layer: name for layer, name in layers.items() if layer not in inner}
         once = [places[0] for module, places in self.calls.items() if module in self.names and len(places) == 1]
         self.convs = sorted(place for place in once if isinstance(steps[place].module, nn.Conv2d))
         self.norms = sorted(place for place in once if is_normalization(self._module(place)))

@@ -11,6 +11,7 @@ that a pixel is in, ceil(kh / sh) ceil(kw / sw); 1.5 to 2.4 is usual for 3x3 ker
 `spectral_norm` reports the true one.
 """
 
+import math
 from functools import partial
 
 from torch import nn
@@ -29,7 +30,7 @@ def spectral_normalized(conv: nn.Conv2d, n_power_iterations: int = 1, eps: float
     Raises:
         ValueError: the kernel is all zero.
     """
-    if not conv.weight.detach().any():
+    if not conv.weight.is_meta and not conv.weight.detach().any():
         raise ValueError("spectral normalization divides by the kernel's largest singular value: the kernel is zero")
     return spectral_norm(conv, n_power_iterations=n_power_iterations, eps=eps, dim=0)
 
@@ -39,7 +40,7 @@ def spectral(*, bn: bool = True, n_power_iterations: int = 1, eps: float = 1e-12
     """Spectral normalization of the reshaped kernel, then batch normalization (the ConvNorm paper's baseline)."""
     if n_power_iterations < 1:
         raise ConfigError(f"norm 'spectral': n_power_iterations must be at least 1, got {n_power_iterations}.")
-    if not eps > 0:
-        raise ConfigError(f"norm 'spectral': eps must be positive, got {eps}.")
+    if not 0 < eps < math.inf:
+        raise ConfigError(f"norm 'spectral': eps must be positive and finite, got {eps}.")
     on_conv = partial(spectral_normalized, n_power_iterations=n_power_iterations, eps=eps)
     return Norm(on_conv, nn.BatchNorm2d) if bn else Norm(on_conv, has_shift=False)

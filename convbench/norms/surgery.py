@@ -4,17 +4,23 @@ import copy
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from convbench.errors import ConfigError
 from convbench.norms.contract import NORMS, Norm, NormalizedConv2d
 from convbench.norms.conversion_report import ConversionReport, ConvertedLayer
 from convbench.norms.forward_steps import forward_steps, is_normalization
+from convbench.norms.frozen_bn import FrozenBatchNorm2d
 from convbench.norms.pairing import Pair, normalized_channels, pair
 from convbench.norms.placement import ALL, canonical_norm, chosen, split_where
+from convbench.norms.plain_convolution import plain_convolution, weight_computed_by
 from convbench.norms.takeover import take_over
+from convbench.registry import Entry
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ def convert(
       running statistics, where the convolution does.
     - Where `on_conv` brings a normalization of its output along (ConvNorm's batch normalization), that one takes over
       gamma and beta, and the old one goes. One that stands before its convolution normalizes something else, and stays.
+    - A normalization of the weight that a convolution has (torch's `spectral_norm`, `oni`) goes; the kernel that it
+      gave at evaluation stays.
     - Where `norm` has no shift (`none`, `weight`), a convolution without a bias gets one: the beta of the normalization
       that went from behind it, or zero.
     - Left, and named in the report: a convolution or a normalization that is called several times or has no partner
@@ -58,23 +66,27 @@ def convert(
     Raises:
         ConfigError: an unknown norm or option, a model that cannot be traced, or nothing that could be converted.
     """
+    _check_model(model)
     text, place = split_where(norm)
     if ALL not in (where, place):
         raise ConfigError(f"where is given twice: {place!r} in the norm's name, and {where!r}.")
     where = place if where == ALL else where
-    _, options = NORMS.parse(text)
+    entry, options = NORMS.parse(text)
     built: Norm = NORMS.build(text)
     pairing = pair(model, forward_steps(model, example))
     if not pairing.pairs:
-        raise ConfigError(f"{type(model).__name__} has no convolution that could be paired with a normalization.")
+        first = next((f" ({name}: {reason})" for name, reason in pairing.left.items()), "")
+        raise ConfigError(
+            f"{type(model).__name__} has no convolution that could be paired with a normalization{first}."
+        )
     wanted = chosen([(p.conv, p.norm) for p in pairing.pairs], where)
     if not any(wanted):
         names = ", ".join(p.conv for p in pairing.pairs[:3])
         raise ConfigError(f"where={where} means none of the {len(pairing.pairs)} convolutions ({names}, ...).")
 
-    surgery = _Surgery(copy.deepcopy(model), built, options)
     layers: list[ConvertedLayer] = []
     with torch.random.fork_rng(devices=[]):
+        surgery = _Surgery(copy.deepcopy(model), built, _settings_of_output(entry, options))
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would also reset every GPU
         for found, is_wanted in zip(pairing.pairs, wanted, strict=True):
             done, note = surgery.exchange(found) if is_wanted else (False, f"not in where={where}")
@@ -90,13 +102,42 @@ def convert(
     return Conversion(surgery.model, report)
 
 
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"convert takes a model, an nn.Module, and not {type(model).__name__}.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ConfigError("a scripted model cannot be converted: convert it before `torch.jit.script`.")
+    for name, module in model.named_modules():
+        tensors = (*module._parameters.values(), *module._buffers.values())
+        if any(tensor is not None and is_lazy(tensor) for tensor in tensors):
+            raise ConfigError(f"{type(module).__name__} {name!r} has no weights yet: run the model on a batch first.")
+
+
+def _settings_of_output(entry: Entry[Any], options: dict[str, Any]) -> set[str]:
+    """Which of the options given are settings of the normalization of the output: `oni` has an `eps` that is not."""
+    found = set()
+    for name in {"eps", "momentum"} & options.keys():
+        another = options | {name: 0.25 if options[name] == 0.5 else 0.5}
+        one, other = (entry.function(**given).on_output(1) for given in (options, another))
+        if getattr(one, name, None) != getattr(other, name, None):
+            found.add(name)
+    return found
+
+
 class _Surgery:
     """The copy under conversion; pairs are exchanged one by one."""
 
-    def __init__(self, model: nn.Module, norm: Norm, options: Collection[str]) -> None:
-        self.model, self.norm, self.options = model, norm, options
+    def __init__(self, model: nn.Module, norm: Norm, chosen: Collection[str]) -> None:
+        self.model, self.norm, self.chosen = model, norm, chosen
         self.originals = dict(model.named_modules(remove_duplicate=False))
         self.exchanged: dict[str, str] = {}  # normalization -> what was done to it
+        self.owners: dict[nn.Parameter, list[str]] = {}
+        for name, module in model.named_modules():
+            for parameter in module._parameters.values():
+                if parameter is not None:
+                    self.owners.setdefault(parameter, []).append(name)
+        probe = nn.Conv2d(1, 1, 1)
+        self.changes_weights = norm.on_conv(probe) is not probe or parametrize.is_parametrized(probe)
 
     def exchange(self, found: Pair) -> tuple[bool, str]:
         """Whether the pair was converted, and what was done or why not."""
@@ -104,38 +145,49 @@ class _Surgery:
         assert isinstance(conv, nn.Conv2d)
         channels = normalized_channels(old)
         assert channels is not None
+        like, parameters = next(conv.parameters()), set(conv.parameters())
         try:
             new = self.norm.on_output(channels)
-            kind = type(conv).__name__  # a parametrization changes it
-            changed = self._converted(conv, old if found.order == "post" else None)
+            plain, removed = plain_convolution(conv)
+            kind = type(plain).__name__  # a parametrization changes it
+            changed = self._converted(plain, old if found.order == "post" else None, like)
         except (ValueError, ConfigError) as error:  # what the norm's own rules refuse
             return False, str(error).rstrip(".")
-        notes = []
+        notes = [removed] if removed else []
         if changed is not None:
-            self._replace(conv, changed)
             notes.append(f"{kind} becomes {type(changed).__name__}")
             inner = next((m for m in changed.modules() if is_normalization(m)), None)
             if inner is not None and found.order == "pre":
                 self.exchanged.setdefault(found.norm, f"{type(old).__name__} before it stays: the new one is behind it")
             elif inner is not None:
-                taken = take_over(inner, old, statistics=False, chosen=self.options)
+                taken = take_over(inner, old, statistics=False, chosen=self.chosen)
                 notes[-1] += f" with {type(inner).__name__}{_kept(taken)}"
+        now = plain if changed is None else changed
+        if changed is not None or plain is not conv:
+            self._replace(conv, now)
+        if others := self._owners_of(parameters - set(now.parameters()), but=conv):
+            notes.append(f"its weight is no longer that of {' and '.join(others)}")
+        if changed is None and (by := weight_computed_by(plain)):
+            notes.append(f"its weight is still computed by {by}")
         if found.norm not in self.exchanged:
-            self.exchanged[found.norm] = self._exchange_norm(old, new, conv, statistics=changed is None)
+            self.exchanged[found.norm] = self._exchange_norm(old, new.to(like), statistics=changed is None)
         return True, "; ".join([*notes, self.exchanged[found.norm]])
 
-    def _converted(self, conv: nn.Conv2d, behind: nn.Module | None) -> nn.Module | None:
-        """`norm.on_conv(conv)`, or None where that is `conv` with the same parameters."""
+    def _converted(self, conv: nn.Conv2d, behind: nn.Module | None, like: Tensor) -> nn.Module | None:
+        """`norm.on_conv(conv)`, or None where that is `conv` with the same parameters, on the device of `like`."""
+        if self.changes_weights and (by := weight_computed_by(conv)):
+            raise ConfigError(f"its weight is computed by {by}, which would be lost")
         bias, before = conv.bias, {name for name, _ in conv.named_parameters()}
         penalty = vars(conv).pop("norm_penalty", None)  # of the norm that goes
         if not self.norm.has_shift and bias is None:
             shift = getattr(behind, "bias", None)
             start = torch.zeros(conv.out_channels) if shift is None else shift.detach().clone()
-            conv.bias = nn.Parameter(start.to(conv.weight))
+            learned = shift.requires_grad if isinstance(shift, nn.Parameter) else True
+            conv.bias = nn.Parameter(start.to(like), learned)
             before.add("bias")
-        home = conv.weight.device
+        here = torch.device("meta" if like.is_meta else "cpu")
         try:
-            changed = self.norm.on_conv(conv.cpu())  # drawn on the CPU, so that a seed means the same everywhere
+            changed = self.norm.on_conv(conv.to(here))  # drawn on the CPU, so that a seed means the same everywhere
             if changed is not conv and type(conv) is not nn.Conv2d:
                 raise ConfigError(f"{type(conv).__name__} has a forward pass of its own, which would be lost")
         except (ValueError, ConfigError):
@@ -144,17 +196,24 @@ class _Surgery:
                 conv.norm_penalty = penalty
             raise
         finally:
-            conv.to(home)
+            conv.to(like.device)
         if changed is conv and {name for name, _ in conv.named_parameters()} == before:
             return None
-        return changed.to(home).train(conv.training)
+        return changed.to(like.device).train(conv.training)
 
-    def _exchange_norm(self, old: nn.Module, new: nn.Module, conv: nn.Conv2d, *, statistics: bool) -> str:
+    def _owners_of(self, parameters: set[nn.Parameter], *, but: nn.Module) -> list[str]:
+        """The modules beside `but` that had these; weight normalization has two new ones instead."""
+        names = {name for parameter in parameters for name in self.owners.get(parameter, [])}
+        return sorted(name for name in names if self.originals[name] not in set(but.modules()))
+
+    def _exchange_norm(self, old: nn.Module, new: nn.Module, *, statistics: bool) -> str:
         if isinstance(new, nn.Identity):
             note = f"{type(old).__name__} removed"
         else:
-            taken = take_over(new.to(conv.weight), old, statistics=statistics, chosen=self.options)
+            taken = take_over(new, old, statistics=statistics, chosen=self.chosen)
             note = f"{type(old).__name__} becomes {type(new).__name__}{_kept(taken)}"
+            if isinstance(new, FrozenBatchNorm2d) and "running_var" not in taken:
+                note += "; with no statistics to freeze it normalizes nothing"
         tail = OrderedDict((name, child) for name, child in old.named_children() if name in ("drop", "act"))
         if tail:  # timm's normalizations apply an activation too
             new = nn.Sequential(OrderedDict(norm=new, **tail))
@@ -164,7 +223,7 @@ class _Surgery:
     def _replace(self, old: nn.Module, new: nn.Module) -> None:
         """Put `new` wherever the network holds `old`, by whatever name."""
         # Training finds a normalization's own parameters, which do not decay, by the unit that it stands in.
-        unit = NormalizedConv2d(new, nn.Identity()) if isinstance(old, nn.Conv2d) else new
+        unit = NormalizedConv2d(new, nn.Identity()).train(old.training) if isinstance(old, nn.Conv2d) else new
         for parent in list(self.model.modules()):
             for name, child in list(parent._modules.items()):
                 if child is old:

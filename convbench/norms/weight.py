@@ -22,7 +22,7 @@ def weight_normalized(conv: nn.Conv2d) -> nn.Module:
         ValueError: a kernel is all zero, and has no direction.
     """
     zero = (conv.weight.detach().flatten(1) == 0).all(1)
-    if zero.any():
+    if not zero.is_meta and zero.any():
         raise ValueError(
             f"weight normalization needs a direction: the kernel of output channel {int(zero.nonzero()[0])} is all zero"
         )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from convbench.errors import ConfigError
 from convbench.norms import NORMS
 
 CONVS = {
@@ -172,6 +173,14 @@ def test_the_global_generator_is_not_touched(norm):
     state = torch.get_rng_state()
     train(module, torch.optim.SGD(module.parameters(), 0.1), 2)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_no_number_that_is_none_is_an_option():
+    for entry in NORMS:
+        for option, parameter in entry.options.items():
+            for value in ("nan", "inf", "-inf") if type(parameter.default) is float else ():
+                with pytest.raises(ConfigError, match=f"norm '{entry.name}': {option} must be .*{value}"):
+                    NORMS.build(f"{entry.name}:{option}={value}")
 
 
 def test_every_entry_says_what_it_is():

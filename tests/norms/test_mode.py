@@ -77,8 +77,10 @@ def test_training_and_evaluation_are_the_loops_of_the_paper():
     assert int(module.num_batches_tracked) == 3
 
 
-def test_one_mode_is_batch_normalization():
-    ours, theirs = ModeNorm2d(4, 1, dtype=torch.float64), nn.BatchNorm2d(4, dtype=torch.float64)
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_one_mode_is_batch_normalization(momentum):
+    options = {"momentum": momentum, "dtype": torch.float64}
+    ours, theirs = ModeNorm2d(4, 1, **options), nn.BatchNorm2d(4, **options)
     for seed in range(3):
         a, b = images(seed).requires_grad_(), images(seed).requires_grad_()
         ya, yb = ours(a), theirs(b)

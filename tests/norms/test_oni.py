@@ -135,7 +135,12 @@ def test_batch_normalization_follows_unless_it_is_turned_off():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [("iterations=0", "at least 1, got 0"), ("scale=0", "scale must be positive"), ("eps=-1", "eps must be positive")],
+    [
+        ("iterations=0", "in 1..100, got 0"),
+        ("iterations=101", "in 1..100, got 101"),
+        ("scale=0", "scale must be positive"),
+        ("eps=-1", "eps must be positive"),
+    ],
 )
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):

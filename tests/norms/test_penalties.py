@@ -144,8 +144,9 @@ def test_the_published_padding_of_1_misses_the_kernels_own_place_at_stride_2():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(3, 4, 2, 2), (9, 2, 1, 3), (4, 1, 2, 2)])
 @pytest.mark.parametrize("groups", [1, 3])
-def test_filter_distances_are_functions_of_the_singular_values(kind, shape, groups):
-    weight = randn(groups * shape[0], *shape[1:])
+@pytest.mark.parametrize("scale", [1.0, 0.05])  # singular values above 1, and all of them far below
+def test_filter_distances_are_functions_of_the_singular_values(kind, shape, groups, scale):
+    weight = scale * randn(groups * shape[0], *shape[1:])
     expected = 0.0
     for matrix in weight.reshape(groups, shape[0], -1).numpy():
         singular = np.linalg.svd(matrix, compute_uv=False)
