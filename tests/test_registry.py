@@ -48,6 +48,7 @@ def test_unknown_name_suggests_the_nearest(registry):
     [
         ("apple:colour=red", "has no option 'colour=red'; options are: size, ripe, scale, kind"),
         ("apple:size", "has no option 'size'"),
+        ("apple:size=2,size=3", "'apple': size is given twice."),
         ("apple:weight=2", "has no option 'weight=2'"),
         ("apple:size=big", "size must be a whole number, got 'big'"),
         ("apple:ripe=perhaps", "ripe must be true or false, got 'perhaps'"),

@@ -188,6 +188,13 @@ def test_a_diverged_run_stops_with_a_message_and_keeps_its_weights(tiny, tmp_pat
     assert not load_checkpoint(folder).complete
 
 
+def test_batches_that_a_network_refuses_are_the_users_error(tiny, tmp_path):
+    factory = tmp_path / "models.py"
+    factory.write_text("from torch import nn\ndef make(num_classes):\n    return nn.Conv2d(5, num_classes, 1)\n")
+    with pytest.raises(ConfigError, match=r"does not train on batches of \d+ images of 3×32×32: .*5 channels"):
+        train(replace(tiny, model=f"{factory}:make", norm="native"), out=tmp_path, device="cpu")
+
+
 def test_label_noise_is_recorded_and_validation_stays_clean(tiny, tmp_path):
     config = replace(tiny, label_noise="symmetric", label_noise_rate=0.4, epochs=1)
     run = train(config, out=tmp_path, device="cpu")

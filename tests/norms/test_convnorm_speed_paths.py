@@ -67,6 +67,68 @@ def test_the_spectral_convolution_has_the_values_and_gradients_of_its_formula(ca
     assert (per_sample(batch, weight)[1] - 4 * per_sample(batch, weight)[0]).abs().max() < 1e-10
 
 
+FOLDED = {  # torus, steps of the output, channels in and out, dilation
+    "one matrix": ((8, 9), (1, 1), (3, 3), (1, 1)),
+    "one matrix, folded": ((8, 9), (2, 3), (2, 4), (1, 1)),
+    "axis by axis": ((12, 11), (1, 1), (3, 3), (1, 2)),
+    "axis by axis, folded": ((12, 14), (2, 2), (2, 4), (1, 1)),
+    "folded along rows": ((12, 13), (3, 2), (4, 3), (2, 1)),
+    "folded along columns": ((13, 12), (2, 4), (4, 3), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("torus", "steps", "channels", "dilation"), FOLDED.values(), ids=FOLDED.keys())
+def test_frequencies_are_transformed_and_folded_alike_in_every_order(torus, steps, channels, dilation, memory_format):
+    source = tuple(range(2, n - 1) for n in torus)
+    target = tuple(range(1, n - 2, step) for n, step in zip(torus, steps, strict=True))
+    x = randn(3, channels[0], torus[0] - 3, torus[1] - 3).contiguous(memory_format=memory_format).requires_grad_()
+    weight = randn(channels[1], channels[0], 3, 2, seed=2).requires_grad_()
+    v = gain(weight.detach(), torus, dilation)
+    y = SpectralConvolution.apply(x, weight, v, (torus, source, target, dilation))
+    expected = by_fourier_transform(x, weight, v, torus, source, target, dilation)
+    assert (y - expected).abs().max() < 1e-13
+    upstream = randn(*y.shape, seed=3)
+    found = torch.autograd.grad(y, (x, weight), upstream)
+    assert y.is_contiguous(memory_format=memory_format)
+    assert found[0].is_contiguous(memory_format=memory_format)
+    for a, b in zip(found, torch.autograd.grad(expected, (x, weight), upstream), strict=True):
+        assert (a - b).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("torus", "steps"), [((10, 10), (1, 1)), ((18, 18), (1, 1)), ((18, 18), (2, 2))])
+def test_in_bfloat16_the_spectral_convolution_is_as_precise_as_a_convolution(torus, steps, memory_format):
+    source = tuple(range(2, n) for n in torus)
+    target = tuple(range(1, n - 1, step) for n, step in zip(torus, steps, strict=True))
+    x = randn(8, 16, torus[0] - 2, torus[1] - 2, dtype=torch.float32).relu()
+    x = x.bfloat16().contiguous(memory_format=memory_format).requires_grad_()
+    weight = randn(16, 16, 3, 3, seed=2, dtype=torch.float32).requires_grad_()
+    v = gain(weight.detach().double(), torus)
+    y = SpectralConvolution.apply(x, weight, v.float(), (torus, source, target, (1, 1)))
+    with torch.autocast("cpu", torch.bfloat16):  # a backward pass may begin inside of it
+        found = y, *torch.autograd.grad(y, (x, weight), y.detach())
+    assert y.dtype == torch.bfloat16
+    assert y.is_contiguous(memory_format=memory_format)
+    wide = x.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
+    exact = by_fourier_transform(*wide, v, torus, source, target, (1, 1))
+    plain = F.conv2d(x, weight.bfloat16(), padding=1).double()
+    rounding = (plain - F.conv2d(wide[0], wide[1], padding=1)).square().mean() / plain.square().mean()
+    for a, b in zip(found, (exact, *torch.autograd.grad(exact, wide, y.detach().double())), strict=True):
+        assert (a - b).square().mean() < 4 * rounding * b.square().mean()
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "circular"])
+def test_no_image_is_filtered_otherwise_in_a_large_batch(monkeypatch, padding_mode):
+    monkeypatch.setattr(convnorm_forward, "_SPECTRAL_WORK", 0)
+    for grid in ("full", "output"):  # the output's grid leaves zero padding no room on the torus
+        torch.manual_seed(0)
+        options = {"grid": grid, "affine": False, "bn": False, "dtype": torch.float64}
+        layer, x = ConvNorm2d(2, 32, 3, 1, 1, padding_mode=padding_mode, **options), randn(48, 2, 12, 11)
+        with torch.no_grad():
+            assert (layer(x)[:2] - layer(x[:2])).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -81,10 +143,11 @@ def test_a_large_batch_takes_the_spectral_way_to_the_same_result(monkeypatch, ar
     torch.manual_seed(0)
     layer = ConvNorm2d(3, 32, **({"kernel_size": 3} | arguments), affine=False, bn=False, dtype=dtype)
     called = []
+    monkeypatch.setattr(convnorm_forward, "_SPECTRAL_WORK", 0)
     original = SpectralConvolution.apply
     monkeypatch.setattr(SpectralConvolution, "apply", lambda *args: called.append(1) or original(*args))
     results = []
-    for spectral_batch in (32, 1000):
+    for spectral_batch in (32, 10_000):
         monkeypatch.setattr(convnorm_forward, "_SPECTRAL_BATCH", spectral_batch)
         x = randn(32, 3, 12, 11, dtype=dtype).requires_grad_()
         y = layer(x)
