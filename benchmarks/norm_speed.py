@@ -2,6 +2,7 @@
 
     python benchmarks/norm_speed.py                       # ResNet-18 and one layer of stride 2, one thread
     python benchmarks/norm_speed.py --bf16                # the same under bfloat16 autocast
+    python benchmarks/norm_speed.py --bf16 --channels-last    # with channels last in memory, as is usual with it
     python benchmarks/norm_speed.py --rows bn convnorm --repeats 5
 
 CPU time of the process, all rows in turns, the best of the repeats; the ratios are to the row `bn` of the same run.
@@ -100,11 +101,16 @@ def evaluate(module: nn.Module, x: Tensor, autocast: AbstractContextManager[obje
         module(x)
 
 
-def measure(rows: list[str], batch: int, repeats: int, bf16: bool) -> dict[str, dict[str, float]]:
+def measure(
+    rows: list[str], batch: int, repeats: int, bf16: bool, memory_format: torch.memory_format
+) -> dict[str, dict[str, float]]:
     """Seconds and bytes by row and column."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, 3, 32, 32, generator=generator)
-    maps = torch.randn(batch, 64, 32, 32, generator=generator).requires_grad_()
+    images, maps = (
+        torch.randn(batch, channels, 32, 32, generator=generator).contiguous(memory_format=memory_format)
+        for channels in (3, 64)
+    )
+    maps.requires_grad_()
     found: dict[str, dict[str, float]] = {}
     modules: dict[str, tuple[nn.Module, nn.Module]] = {}
 
@@ -113,8 +119,8 @@ def measure(rows: list[str], batch: int, repeats: int, bf16: bool) -> dict[str, 
 
     for row in rows:
         norm = norm_of(row)
-        network = resnet18(norm, 10, 3, stem="cifar")
-        modules[row] = network, norm(nn.Conv2d(64, 128, 3, 2, 1, bias=False))
+        network, layer = resnet18(norm, 10, 3, stem="cifar"), norm(nn.Conv2d(64, 128, 3, 2, 1, bias=False))
+        modules[row] = network.to(memory_format=memory_format), layer.to(memory_format=memory_format)
         with autocast():
             found[row] = dict.fromkeys(COLUMNS, float("inf")) | {"saved": saved_bytes(network, images)}
     for _ in range(repeats):
@@ -148,12 +154,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
+    parser.add_argument("--channels-last", action="store_true", help="memory format of images and weights")
     options = parser.parse_args()
+    memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
     torch.set_num_threads(options.threads)
-    kind = "bfloat16 autocast" if options.bf16 else "float32"
+    kind = ("bfloat16 autocast" if options.bf16 else "float32") + (", channels last" if options.channels_last else "")
     print(f"ResNet-18 at 32 px and one layer 64->128 of stride 2, batch {options.batch}, {kind}, CPU time,")
     print(f"{options.threads} thread, best of {options.repeats}, torch {torch.__version__}, {platform.machine()}\n")
-    print_table(measure(options.rows, options.batch, options.repeats, options.bf16))
+    print_table(measure(options.rows, options.batch, options.repeats, options.bf16, memory_format))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from convbench.norms.autocorrelation_average import AutocorrelationAverage
 from convbench.norms.contract import NORMS, Norm
 from convbench.norms.convnorm_forward import preconditioned_convolution
 from convbench.norms.depthwise_batch_norm import depthwise, smooth
-from convbench.norms.preconditioner import gain, gain_of_autocorrelation, kernel_symbol, unit_kernels
+from convbench.norms.preconditioner import gain_of_autocorrelation, gain_of_weight, kernel_symbol
 from convbench.norms.torus_filter import full_grid
 from convbench.norms.torus_geometry import AxisPlan, TorusAxis
 
@@ -52,7 +52,7 @@ class ConvNorm2d(nn.Module):
         eps_rel: eps_j as a fraction of `||w_j||^2`, which is the mean of the power spectrum.
         grad_through_v: whether V takes part in the gradient; as published it does not.
         v_mode: "exact", or "ema": evaluate with an average over the past training steps, as the authors' code does.
-        grid: "full" (as published) or "output", a faster operator that is not the paper's: the filter acts on the
+        grid: "full" (as published) or "output", a cheaper operator that is not the paper's: the filter acts on the
             torus of the usual output. It makes isometries of circular convolutions whose stride divides the image.
 
     Shape:
@@ -144,6 +144,8 @@ class ConvNorm2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4:
             raise ValueError(f"expected 4D input (got {x.dim()}D input)")
+        if x.shape[1] != self.in_channels:
+            raise ValueError(f"expected {self.in_channels} channels, got {x.shape[1]}")
         y = self._precondition(x)
         if self.bias is not None:
             y = y + self.bias.to(y.dtype)[:, None, None]
@@ -162,9 +164,7 @@ class ConvNorm2d(nn.Module):
         if self.average is not None and not self.training:
             average = self.average.current(self.weight)
             return gain_of_autocorrelation(average, self.kernel_size, torus, self.dilation, self.eps_rel, stride)
-        norm = torch.linalg.vector_norm(self.weight.detach().double(), dim=(1, 2, 3))[:, None, None]
-        # Of unit kernels, so that none is out of range; the gain of a zero channel is zero.
-        return gain(unit_kernels(self.weight), torus, self.dilation, self.eps_rel, stride) / norm.where(norm > 0, 1.0)
+        return gain_of_weight(self.weight, torus, self.dilation, self.eps_rel, stride)
 
     def effective_symbol(self, height: int, width: int) -> Tensor:
         """V_j F(w_ji) at each frequency of the torus, shape `(Cout, Cin / groups, N1, N2)`, complex128.

@@ -50,12 +50,21 @@ def power_spectrum(weight: Tensor, torus: Pair, dilation: Pair = (1, 1), stride:
     return _spectrum(autocorrelation(weight), (weight.shape[2], weight.shape[3]), torus, dilation, stride)
 
 
-def gain(unit: Tensor, torus: Pair, dilation: Pair = (1, 1), eps_rel: float = 1e-12, stride: Pair = (1, 1)) -> Tensor:
-    """V_j on the half grid, for kernels from `unit_kernels`; 0 for an all-zero channel.
+def gain(weight: Tensor, torus: Pair, dilation: Pair = (1, 1), eps_rel: float = 1e-12, stride: Pair = (1, 1)) -> Tensor:
+    """V_j on the half grid, for kernels whose squares are in range; 0 for an all-zero channel.
 
     `eps_j = eps_rel * ||w_j||^2` is relative, so that V does not change with the scale of the weights.
     """
-    return _inverse_root(power_spectrum(unit, torus, dilation, stride), unit.square().sum(dim=(1, 2, 3)), eps_rel)
+    norm = torch.linalg.vector_norm(weight, dim=(1, 2, 3))
+    return _inverse_root(power_spectrum(weight, torus, dilation, stride), norm.square(), eps_rel)
+
+
+def gain_of_weight(weight: Tensor, torus: Pair, dilation: Pair, eps_rel: float, stride: Pair) -> Tensor:
+    """V_j on the half grid in float64, for kernels of any norm and type."""
+    if weight.dtype != torch.float64:  # whose squares are in the range of float64
+        return gain(weight.double(), torus, dilation, eps_rel, stride)
+    norm = torch.linalg.vector_norm(weight.detach(), dim=(1, 2, 3))[:, None, None]
+    return gain(unit_kernels(weight), torus, dilation, eps_rel, stride) / norm.where(norm > 0, 1.0)
 
 
 def gain_of_autocorrelation(

@@ -4,12 +4,15 @@
 
 `source` is where the image lies on the torus and `target` where the output is wanted. A direct convolution at full
 size makes all positions of the torus before the filter, which transforms them there and back; here x is transformed
-there and y back, and between the two stand 8 Cin Cout operations for each of the N1 N2 / 2 frequencies instead of
-18 Cin Cout (of a 3x3 kernel) for each of the N1 N2 positions. With a stride only the kept positions are made at all.
-Products with real Fourier matrices leave the frequencies in front, so that no array is reordered.
+there and y back, and between the two stand 6 Cin Cout operations for each of the N1 N2 / 2 frequencies instead of
+18 Cin Cout (of a 3x3 kernel) for each of the N1 N2 positions. A stride that divides the torus is taken among the
+frequencies, as the sum of their aliases, and what follows is as small as the output.
+
+The transforms are products with real Fourier matrices, which leave the frequencies in front, so that no array is
+reordered; everything between their first and last halves is done in blocks of frequencies that fit a cache.
 """
 
-import math
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convbench.norms.constant_tables import constant_table
-from convbench.norms.torus_filter import Pair, TorusFilter, Window, whole
+from convbench.norms.block_transform import BlockTransform
+from convbench.norms.frequency_blocks import Block, Fold, Pair, Piece, Window, blocks, places, taps
+from convbench.norms.torus_filter import TorusFilter, whole
 
 Geometry = tuple[Pair, Window, Window, Pair]  # torus, source, target, dilation
 
@@ -29,17 +33,20 @@ class SpectralConvolution(torch.autograd.Function):
     Differentiable in x and the weight any number of times. Only its arguments are kept for the backward pass.
 
     Args:
-        x: shape `(N, Cin, H, W)`; a narrower type than the gain's is kept as it is and widened when used.
+        x: shape `(N, Cin, H, W)`. The result has its type and its memory format. If it is of bfloat16, so are the
+            products at each frequency, as those of a convolution would be; transforms and gain stay wide.
         weight: shape `(Cout, Cin, kh, kw)`.
-        gain: shape `(Cout, N1, N2 // 2 + 1)`; taken as a constant. Its type is that of the arithmetic and of y.
+        gain: shape `(Cout, N1, N2 // 2 + 1)`; taken as a constant. Its type is that of the weight and of arithmetic.
     """
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, gain: Tensor, geometry: Geometry) -> Tensor:
-        torus, source, target, dilation = geometry
-        real, imaginary = _symbol(weight, gain, torus, dilation)
-        spectrum = _analysis(x.to(gain.dtype), torus, source)
-        return _synthesis(_product(spectrum, real.mT, imaginary.mT, 1), torus, target, len(x))
+        plan = _Plan(x, weight, gain, geometry)
+        half = plan.source.spread(x)
+        result = plan.target.empty(len(x), len(weight), half)
+        for block in blocks(plan.fold):
+            plan.target.synthesise(result, block.output, _sum(plan.products(half, block)))
+        return plan.target.collect(result, len(weight), x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -49,23 +56,16 @@ class SpectralConvolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, gain = ctx.saved_tensors
-        (torus, source, target, dilation), (for_x, for_weight) = ctx.geometry, ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():  # the gradient is to be differentiated again
+        (x, weight, gain), grad = ctx.saved_tensors, grad_outputs[0]
+        for_x, for_weight = ctx.needs_input_grad[:2]
+        with torch.autocast("cpu", enabled=False):
+            if not torch.is_grad_enabled():
+                return *_gradients(x, weight, gain, grad, ctx.geometry, for_x, for_weight), None, None
+            # It is to be differentiated again.
             wanted = [tensor for tensor, needed in ((x, for_x), (weight, for_weight)) if needed]
             y = convolve_directly(x, weight, gain, ctx.geometry)
-            found = iter(torch.autograd.grad(y, wanted, grad_outputs[0], create_graph=True))
-            return next(found) if for_x else None, next(found) if for_weight else None, None, None
-        spectrum, grad_x, grad_weight = _analysis(grad_outputs[0], torus, target), None, None
-        if for_x:
-            real, imaginary = _symbol(weight, gain, torus, dilation)
-            grad_x = _synthesis(_product(spectrum, real, imaginary, -1), torus, source, len(x)).to(x.dtype)
-        if for_weight:
-            parts = _analysis(x.to(gain.dtype), torus, source)[:, 1:].flatten(1, 2)
-            real = torch.bmm(spectrum[:, 1:].flatten(1, 2).mT, parts)
-            imaginary = torch.bmm(spectrum[:, :2].flatten(1, 2).mT, parts)
-            grad_weight = _kernel_of_symbol(real, imaginary, gain, weight.shape, torus, dilation)
-        return grad_x, grad_weight, None, None
+            found = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
+        return next(found) if for_x else None, next(found) if for_weight else None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Tensor:
@@ -90,97 +90,106 @@ def convolve_directly(x: Tensor, weight: Tensor, gain: Tensor, geometry: Geometr
     embedded = embedded.roll((source[0].start, source[1].start), (-2, -1))
     span = [d * (k - 1) for d, k in zip(dilation, weight.shape[-2:], strict=True)]
     around = F.pad(embedded, (0, span[1], 0, span[0]), mode="circular")
-    return TorusFilter.apply(F.conv2d(around, weight, dilation=dilation), gain, torus, whole(torus), target)
+    y = TorusFilter.apply(F.conv2d(around, weight, dilation=dilation), gain, torus, whole(torus), target)
+    return y.to(x.dtype)
 
 
-def _by_frequency(gain: Tensor) -> Tensor:
-    return gain.permute(2, 1, 0).flatten(0, 1).unsqueeze(-1)
+def _gradients(
+    x: Tensor, weight: Tensor, gain: Tensor, grad: Tensor, geometry: Geometry, for_x: bool, for_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """For the gradient of y, those of x and of the weight: everything is linear and real, so it is transposed."""
+    plan = _Plan(x, weight, gain, geometry)
+    upstream = plan.target.spread(grad)
+    result = plan.source.empty(len(x), x.shape[1], upstream) if for_x else None
+    half, flat = (plan.source.spread(x), torch.zeros_like(plan.flat)) if for_weight else (None, None)
+    for block in blocks(plan.fold):
+        folded = plan.target.analyse(upstream, block.output, len(weight))
+        for piece in block.pieces:
+            scales = plan.scale(piece).unflatten(0, (-1, block.output.size))
+            spectrum = plan.narrow((folded[:, None] * scales).flatten(1, 2))
+            if result is not None:
+                common, of_imaginary, of_real = plan.symbol(piece)
+                plan.source.synthesise(result, piece, _multiply(spectrum, common, of_real, of_imaginary).to(gain.dtype))
+            if half is not None and flat is not None:
+                values = plan.narrow(plan.source.analyse(half, piece, x.shape[1]))
+                pairs = (
+                    (spectrum[0] + spectrum[1], values[0] + values[1]),
+                    (spectrum[0], values[1]),
+                    (spectrum[1], values[0]),
+                )
+                for tap, (left, right) in zip(plan.taps(piece), pairs, strict=True):
+                    flat.addmm_(tap.t(), torch.bmm(left.mT, right).flatten(1).to(gain.dtype))
+    grad_x = None if result is None else plan.source.collect(result, x.shape[1], x.dtype)
+    shape = (*weight.shape[2:], *weight.shape[:2])
+    return grad_x, None if flat is None else flat.view(shape).permute(2, 3, 0, 1)
 
 
-def _symbol(weight: Tensor, gain: Tensor, torus: Pair, dilation: Pair) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of A, frequencies column by column: `(F, Cout, Cin)`."""
-    flat, scale = weight.flatten(2).flatten(0, 1).t(), _by_frequency(gain)
-    cosines, sines = _taps((weight.shape[2], weight.shape[3]), torus, dilation, weight.dtype)
-    shape = (len(cosines), *weight.shape[:2])
-    return (cosines @ flat).view(shape).mul_(scale), (sines @ flat).view(shape).mul_(scale)
+class _Plan:
+    """The transforms of both sides, and what stands between them at each frequency."""
+
+    def __init__(self, x: Tensor, weight: Tensor, gain: Tensor, geometry: Geometry) -> None:
+        torus, source, target, dilation = geometry
+        steps = [t.step if n % t.step == 0 else 1 for n, t in zip(torus, target, strict=True)]
+        self.fold = Fold(torus, (steps[0], steps[1]), x.stride(1) == 1 and x.shape[1] > 1)
+        # With the output's first position as the origin, no phase stands between the aliases.
+        moved = [range(s.start - t.start, s.stop - t.start) for s, t in zip(source, target, strict=True)]
+        kept = [range(0, len(t) * t.step // n, t.step // n) for t, n in zip(target, steps, strict=True)]
+        self.source = BlockTransform(self.fold, (moved[0], moved[1]), False, gain.dtype)
+        self.target = BlockTransform(self.fold, (kept[0], kept[1]), True, gain.dtype)
+        self.flat = weight.permute(2, 3, 0, 1).contiguous().view(-1, len(weight) * weight.shape[1])
+        self._taps = taps(self.fold, (weight.shape[2], weight.shape[3]), dilation, gain.dtype)
+        place, count = places(self.fold)
+        self._scale = (gain.flatten(1).t()[place] * count.to(gain.dtype)[:, None]).unsqueeze(1)
+        self._shape = weight.shape[:2]
+        self._narrow = torch.bfloat16 if x.dtype == torch.bfloat16 else gain.dtype
+
+    def narrow(self, values: Tensor) -> Tensor:
+        """In the type of the products."""
+        return values.to(self._narrow)
+
+    def scale(self, piece: Piece) -> Tensor:
+        """V, with the frequency's weight in the inverse transform: `(size, 1, Cout)`."""
+        return self._scale[piece.start : piece.stop]
+
+    def products(self, half: Tensor, block: Block) -> Iterator[tuple[Tensor, Tensor]]:
+        """B X for each alias of a block's frequencies, of x half transformed, and what to multiply it by."""
+        for piece in block.pieces:
+            spectrum = self.narrow(self.source.analyse(half, piece, self._shape[1]))
+            symbol, scale = self.symbol(piece), self.scale(piece)
+            for alias in range(0, piece.size, block.output.size):
+                only = slice(alias, alias + block.output.size)
+                yield _multiply(spectrum[:, only], *(matrix[only].mT for matrix in symbol)), scale[only]
+
+    def taps(self, piece: Piece) -> tuple[Tensor, Tensor, Tensor]:
+        """What the three matrices of a symbol are made of, `(size, kh * kw)`."""
+        first, second, third = (taps[piece.start : piece.stop] for taps in self._taps)
+        return first, second, third
+
+    def symbol(self, piece: Piece) -> tuple[Tensor, Tensor, Tensor]:
+        """Re B, -Re B - Im B and Im B - Re B for B = A / V, `(size, Cout, Cin)`."""
+        first, second, third = (self.narrow((taps @ self.flat).view(-1, *self._shape)) for taps in self.taps(piece))
+        return first, second, third
 
 
-def _kernel_of_symbol(
-    real: Tensor, imaginary: Tensor, gain: Tensor, shape: torch.Size, torus: Pair, dilation: Pair
-) -> Tensor:
-    """The adjoint of `_symbol`, for conj(dA), summed over all frequencies."""
-    scale = _by_frequency(gain) * _weights(torus[1]).to(gain).repeat_interleave(torus[0])[:, None, None]
-    scale = scale / (torus[0] * torus[1])
-    cosines, sines = _taps((shape[2], shape[3]), torus, dilation, real.dtype)
-    flat = cosines.t() @ real.mul_(scale).flatten(1)
-    return flat.addmm_(sines.t(), imaginary.mul_(scale).flatten(1), alpha=-1).t().reshape(shape)
+def _sum(products: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+    product, scale = next(products)
+    total = product * scale
+    for product, scale in products:
+        total.addcmul_(product, scale)
+    return total
 
 
-def _analysis(x: Tensor, torus: Pair, window: Window) -> Tensor:
-    """[-Im, Re, Im] of the spectrum of x, `(F, 3, N, C)`: neighbours make X and, as [-Im, Re], i X."""
-    images, channels, rows, cols = x.shape
-    along_cols, from_real, from_imaginary = _analysis_bases(torus, window, x.dtype)
-    half = (along_cols @ x.reshape(-1, cols).t()).view(-1, 2, images * channels, rows)
-    spectrum = torch.bmm(from_real.expand(len(half), -1, -1), half[:, 0].mT)
-    spectrum.baddbmm_(from_imaginary.expand(len(half), -1, -1), half[:, 1].mT)
-    return spectrum.view(-1, 3, images, channels)
+def _multiply(spectrum: Tensor, common: Tensor, of_imaginary: Tensor, of_real: Tensor) -> Tensor:
+    """B X at each frequency, for X `(2, F, N, from)` and a symbol `(F, from, to)`, in three products (Gauss).
 
+        Re = Re B (Re X + Im X) - (Re B + Im B) Im X
+        Im = Re B (Re X + Im X) + (Im B - Re B) Re X
 
-def _product(spectrum: Tensor, real: Tensor, imaginary: Tensor, sign: int) -> Tensor:
-    """(real + i sign imaginary) X at each frequency, `(F, 2 N, channels)`."""
-    out = torch.bmm(spectrum[:, 1:].flatten(1, 2), real)
-    return out.baddbmm_(spectrum[:, :2].flatten(1, 2), imaginary, alpha=sign)
-
-
-def _synthesis(spectrum: Tensor, torus: Pair, window: Window, images: int) -> Tensor:
-    to_real, to_imaginary, along_cols = _synthesis_bases(torus, window, spectrum.dtype)
-    halves = torus[1] // 2 + 1
-    by_col = spectrum.view(halves, 2 * torus[0], -1).mT
-    half = spectrum.new_empty(halves, 2, by_col.shape[1], len(window[0]))
-    torch.bmm(by_col, to_real.expand(halves, -1, -1), out=half[:, 0])
-    torch.bmm(by_col, to_imaginary.expand(halves, -1, -1), out=half[:, 1])
-    return (half.view(2 * halves, -1).t() @ along_cols).view(images, -1, len(window[0]), len(window[1]))
-
-
-def _weights(size: int) -> Tensor:
-    """How many of all frequencies each of the `size // 2 + 1` kept ones stands for."""
-    frequency = torch.arange(size // 2 + 1)
-    return torch.where(2 * frequency % size == 0, 1.0, 2.0).double()
-
-
-def _angles(frequencies: int, size: int, positions: range) -> Tensor:
-    turns = torch.arange(frequencies)[:, None] * torch.tensor(positions) % size
-    return turns.double() * (2 * math.pi / size)
-
-
-@constant_table
-def _analysis_bases(torus: Pair, window: Window, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Along columns to [Re, Im] of half the frequencies, then along rows from each of the two to [-Im, Re, Im]."""
-    p, q = _angles(torus[1] // 2 + 1, torus[1], window[1]), _angles(torus[0], torus[0], window[0])
-    along_cols = torch.stack([p.cos(), -p.sin()], 1)
-    from_real = torch.stack([q.sin(), q.cos(), -q.sin()], 1)
-    from_imaginary = torch.stack([-q.cos(), q.sin(), q.cos()], 1)
-    first, second, third = (m.flatten(0, 1).to(dtype) for m in (along_cols, from_real, from_imaginary))
-    return first, second, third
-
-
-@constant_table
-def _synthesis_bases(torus: Pair, window: Window, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Along rows from [Re, Im] to each of the two, then along columns to the positions."""
-    p, q = _angles(torus[1] // 2 + 1, torus[1], window[1]), _angles(torus[0], torus[0], window[0])
-    to_real, to_imaginary = torch.stack([q.cos(), -q.sin()], 1), torch.stack([q.sin(), q.cos()], 1)
-    weights = _weights(torus[1])[:, None, None] / (torus[0] * torus[1])
-    along_cols = torch.stack([p.cos(), -p.sin()], 1) * weights
-    first, second, third = (m.flatten(0, 1).to(dtype) for m in (to_real, to_imaginary, along_cols))
-    return first, second, third
-
-
-@constant_table
-def _taps(kernel: Pair, torus: Pair, dilation: Pair, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin of <f, d u> for frequencies f, column by column, and kernel entries u, `(F, kh * kw)`."""
-    n1, n2 = torus
-    u, v = torch.arange(kernel[0]) * dilation[0], torch.arange(kernel[1]) * dilation[1]
-    along_rows = torch.arange(n1)[:, None, None] * u[:, None] * n2
-    turns = along_rows + torch.arange(n2 // 2 + 1)[:, None, None, None] * v * n1
-    angle = (turns % (n1 * n2)).double().flatten(0, 1).flatten(1) * (2 * math.pi / (n1 * n2))
-    return angle.cos().to(dtype), angle.sin().to(dtype)
+    With the two last matrices exchanged it is the transposed product.
+    """
+    out = spectrum.new_empty(*spectrum.shape[:-1], common.shape[-1])
+    torch.bmm(spectrum[0] + spectrum[1], common, out=out[0])
+    out[1] = out[0]
+    out[0].baddbmm_(spectrum[1], of_imaginary)
+    out[1].baddbmm_(spectrum[0], of_real)
+    return out
