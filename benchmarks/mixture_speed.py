@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from convbench.models import build_model
 from convbench.norms import MixtureNorm2d
-from convbench.norms.compiled import is_available
+from convbench.norms.mixtures.compiled import is_available
 from convbench.runtime import COMPILED_SWITCH
 
 OURS = ("torch", "compiled")

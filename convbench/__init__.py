@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from convbench.metrics import NETWORK_METRICS, PREDICTION_METRICS
     from convbench.models import MODELS, build_model
     from convbench.norms import NORMS
-    from convbench.norms.surgery import Conversion, convert
+    from convbench.norms.surgery.conversion import Conversion, convert
     from convbench.rows import Row, read_rows, write_rows
     from convbench.training import train
 
 _HOMES = {
     "Checkpoint": "convbench.checkpoint",
-    "Conversion": "convbench.norms.surgery",
+    "Conversion": "convbench.norms.surgery.conversion",
     "ConvbenchError": "convbench.errors",
     "DATASETS": "convbench.datasets",
     "EvalConfig": "convbench.config",
@@ -40,7 +40,7 @@ _HOMES = {
     "TrainConfig": "convbench.config",
     "build_model": "convbench.models",
     "compare": "convbench.comparison",
-    "convert": "convbench.norms.surgery",
+    "convert": "convbench.norms.surgery.conversion",
     "evaluate": "convbench.evaluation",
     "load_checkpoint": "convbench.checkpoint",
     "load_dataset": "convbench.datasets",

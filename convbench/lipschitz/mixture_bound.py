@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from convbench.norms import MixtureNorm2d
-from convbench.norms.gaussian_mixture import VARIANCE_FLOOR
+from convbench.norms.mixtures.gaussian_mixture import VARIANCE_FLOOR
 from convbench.spectral.stages import batch_norm_gain
 
 _ROUNDING = 1e-12

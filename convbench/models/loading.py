@@ -13,9 +13,9 @@ from convbench.models.timm_zoo import TIMM_PREFIX, build_from_timm, check_timm
 from convbench.models.torchvision_zoo import TORCHVISION_PREFIX, build_from_torchvision, check_torchvision
 from convbench.models.user_file import build_user_model, check_user_file, is_user_file
 from convbench.norms import NORMS
-from convbench.norms.conversion_report import ConversionReport
 from convbench.norms.placement import ALL, split_where
-from convbench.norms.surgery import convert
+from convbench.norms.surgery.conversion import convert
+from convbench.norms.surgery.conversion_report import ConversionReport
 
 NATIVE = "native"
 # A model with a norm in some places has this one in the others, as the networks of the papers do.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convbench.norms.batch_passes import passes_of
+from convbench.norms.mixtures.batch_passes import passes_of
 from convbench.norms.process_sums import Total
 
 

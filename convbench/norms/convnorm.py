@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn.common_types import _size_2_t
 
 from convbench.errors import ConfigError
-from convbench.norms.autocorrelation_average import AutocorrelationAverage
 from convbench.norms.contract import NORMS, Norm
-from convbench.norms.convnorm_forward import preconditioned_convolution
-from convbench.norms.depthwise_batch_norm import depthwise, smooth
-from convbench.norms.preconditioner import gain_of_autocorrelation, gain_of_weight, kernel_symbol
-from convbench.norms.torus_filter import full_grid
-from convbench.norms.torus_geometry import AxisPlan, TorusAxis
+from convbench.norms.preconditioning.autocorrelation_average import AutocorrelationAverage
+from convbench.norms.preconditioning.depthwise_batch_norm import depthwise, smooth
+from convbench.norms.preconditioning.forward import preconditioned_convolution
+from convbench.norms.preconditioning.preconditioner import gain_of_autocorrelation, gain_of_weight, kernel_symbol
+from convbench.norms.preconditioning.torus_filter import full_grid
+from convbench.norms.preconditioning.torus_geometry import AxisPlan, TorusAxis
 
 Pair = tuple[int, int]
 

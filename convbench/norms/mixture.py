@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convbench.errors import ConfigError
-from convbench.norms.batch_passes import passes_of
 from convbench.norms.channel_moments import channel_moments
 from convbench.norms.contract import NORMS, Norm
-from convbench.norms.gaussian_mixture import Mixture
-from convbench.norms.mixture_evaluation import normalize_by_mixture
-from convbench.norms.mixture_fit import FitEffort, fit_to_batch
-from convbench.norms.mixture_transform import MixtureTransform, assign
+from convbench.norms.mixtures.batch_passes import passes_of
+from convbench.norms.mixtures.evaluation import normalize_by_mixture
+from convbench.norms.mixtures.fit import FitEffort, fit_to_batch
+from convbench.norms.mixtures.gaussian_mixture import Mixture
+from convbench.norms.mixtures.transform import MixtureTransform, assign
 from convbench.norms.process_sums import Total, of_this_process, total_of
 from convbench.norms.synchronized import synchronized_batch_norm
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convbench.norms import ConvNorm2d, NormalizedConv2d
-from convbench.norms.forward_steps import is_normalization
+from convbench.norms.surgery.forward_steps import is_normalization
 from convbench.runtime import eval_mode
 
 Shape = tuple[int, ...]

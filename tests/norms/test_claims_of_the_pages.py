@@ -9,7 +9,7 @@ from torch import nn
 import convbench
 from convbench.norms import NORMS, ConvNorm2d, MixtureNorm2d
 from convbench.norms.convnorm_linear import convnorm_linear
-from convbench.norms.gaussian_mixture import Mixture, fit_mixture, log_densities
+from convbench.norms.mixtures.gaussian_mixture import Mixture, fit_mixture, log_densities
 
 
 def randn(*shape, seed=1, dtype=torch.float32):

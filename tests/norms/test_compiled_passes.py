@@ -1,6 +1,7 @@
 """Compiled loops give what torch's operations give, whatever the threads, and step aside where they cannot run."""
 
 import copy
+import subprocess
 import sys
 
 import pytest
@@ -8,10 +9,11 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from convbench.norms import MixtureNorm2d, compiled
-from convbench.norms.batch_passes import TorchPasses, passes_of
-from convbench.norms.gaussian_mixture import LogJoint
-from convbench.norms.position_layout import layout_of
+from convbench.norms import MixtureNorm2d
+from convbench.norms.mixtures import compiled
+from convbench.norms.mixtures.batch_passes import TorchPasses, passes_of
+from convbench.norms.mixtures.gaussian_mixture import LogJoint
+from convbench.norms.mixtures.position_layout import layout_of
 
 LAST = torch.channels_last
 # What a test of a few seconds can compile: each layout once, arithmetic in both types, and bfloat16.
@@ -178,7 +180,7 @@ def test_a_process_that_comes_away_empty_adds_nothing(memory_format):
 
 
 def test_threads_end_with_the_first_error(monkeypatch):
-    from convbench.norms import compiled_passes
+    from convbench.norms.mixtures import compiled_passes
 
     def fails(first, last, *arguments):
         if first > 0:
@@ -199,6 +201,19 @@ def test_without_numba_torch_computes_it(monkeypatch):
         assert all(part.isfinite().all() for part in run(MixtureNorm2d(4), batch_of((8, 4, 3, 3), LAST, torch.float32)))
     finally:
         compiled._has_numba.cache_clear()
+
+
+def test_without_numba_the_registry_knows_every_norm():
+    code = """
+import sys
+sys.modules["numba"] = None  # as if it were not installed
+import torch
+from convbench.norms import NORMS
+assert {"bn", "mixture"} <= {entry.name for entry in NORMS}
+assert NORMS.build("mixture").on_output(3)(torch.rand(4, 3, 5, 5)).isfinite().all()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own forward mode uses it

@@ -9,7 +9,7 @@ from torch import nn
 
 from convbench.errors import ConfigError
 from convbench.norms import NORMS, ConvNorm2d
-from convbench.norms.preconditioner import power_spectrum, unit_kernels
+from convbench.norms.preconditioning.preconditioner import power_spectrum, unit_kernels
 
 
 def build(*args, seed=0, **options):

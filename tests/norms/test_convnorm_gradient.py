@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from convbench.norms import ConvNorm2d
-from convbench.norms.preconditioner import gain, unit_kernels
-from convbench.norms.torus_filter import TorusFilter, filter_by_fft, whole
+from convbench.norms.preconditioning.preconditioner import gain, unit_kernels
+from convbench.norms.preconditioning.torus_filter import TorusFilter, filter_by_fft, whole
 
 
 def build(*args, seed=0, **options):

@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 import torch
 
-import convbench.norms.preconditioner as preconditioner
+import convbench.norms.preconditioning.preconditioner as preconditioner
 from convbench.norms import ConvNorm2d
 
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from convbench.norms import ConvNorm2d, convnorm_forward
-from convbench.norms.depthwise_batch_norm import DepthwiseBatchNorm, depthwise_batch_norm
-from convbench.norms.preconditioner import gain
-from convbench.norms.spectral_convolution import SpectralConvolution
+from convbench.norms.preconditioning.depthwise_batch_norm import DepthwiseBatchNorm, depthwise_batch_norm
+from convbench.norms.preconditioning.preconditioner import gain
+from convbench.norms.preconditioning.spectral_convolution import SpectralConvolution
 
 
 def randn(*shape, seed=1, dtype=torch.float64):

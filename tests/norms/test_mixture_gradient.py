@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from convbench.norms import MixtureNorm2d, position_layout
-from convbench.norms.batch_passes import TorchPasses, passes_of
 from convbench.norms.channel_moments import channel_moments
-from convbench.norms.gaussian_mixture import Mixture
-from convbench.norms.mixture_transform import Assignment, MixtureTransform, assign
-from convbench.norms.position_layout import Planes
+from convbench.norms.mixtures.batch_passes import TorchPasses, passes_of
+from convbench.norms.mixtures.gaussian_mixture import Mixture
+from convbench.norms.mixtures.position_layout import Planes
+from convbench.norms.mixtures.transform import Assignment, MixtureTransform, assign
 from convbench.norms.process_sums import of_this_process
 
 EPS = 1e-5

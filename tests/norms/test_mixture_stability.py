@@ -8,10 +8,10 @@ import torch
 
 from convbench.errors import ConfigError
 from convbench.norms import NORMS, MixtureNorm2d
-from convbench.norms.batch_passes import passes_of
 from convbench.norms.channel_moments import channel_moments
-from convbench.norms.gaussian_mixture import Mixture, fit_mixture
-from convbench.norms.mixture_transform import assign
+from convbench.norms.mixtures.batch_passes import passes_of
+from convbench.norms.mixtures.gaussian_mixture import Mixture, fit_mixture
+from convbench.norms.mixtures.transform import assign
 from convbench.norms.process_sums import of_this_process
 
 

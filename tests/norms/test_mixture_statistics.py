@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from convbench.norms import MixtureNorm2d
-from convbench.norms.batch_passes import passes_of
 from convbench.norms.channel_moments import channel_moments
-from convbench.norms.mixture_transform import assign
+from convbench.norms.mixtures.batch_passes import passes_of
+from convbench.norms.mixtures.transform import assign
 from convbench.norms.process_sums import of_this_process
 
 

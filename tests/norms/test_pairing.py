@@ -7,8 +7,8 @@ import torchvision
 from torch import nn
 
 from convbench.errors import ConfigError
-from convbench.norms.forward_steps import forward_steps
-from convbench.norms.pairing import pair
+from convbench.norms.surgery.forward_steps import forward_steps
+from convbench.norms.surgery.pairing import pair
 
 
 def pairing(model, example=None):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from convbench.norms.batch_passes import passes_of, torch_passes_of
-from convbench.norms.gaussian_mixture import LogJoint, Mixture, log_joint
+from convbench.norms.mixtures.batch_passes import passes_of, torch_passes_of
+from convbench.norms.mixtures.gaussian_mixture import LogJoint, Mixture, log_joint
 
 
 def normalize_by_mixture(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from convbench.norms.forward_steps import Step, is_convolution, is_normalization
+from convbench.norms.surgery.forward_steps import Step, is_convolution, is_normalization
 
 _ACTIVATIONS = {
     "celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "relu", "relu6", "selu",

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convbench.norms.preconditioner import autocorrelation
+from convbench.norms.preconditioning.preconditioner import autocorrelation
 
 _PERIOD, _LEAST = 40_000, 0.01
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from convbench.norms.compiled import compiled
+from convbench.norms.mixtures.compiled import compiled
 
 _LEAST = -1e30  # of a logit: a huge outlier, infinitely unlikely under every component, must not become NaN
 _FLOOR = 1e-12  # POSTERIOR_FLOOR of batch_passes

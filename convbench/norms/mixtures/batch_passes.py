@@ -23,9 +23,9 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd.forward_ad import unpack_dual
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from convbench.norms import compiled
-from convbench.norms.gaussian_mixture import LogJoint
-from convbench.norms.position_layout import Layout, block_images, layout_of
+from convbench.norms.mixtures import compiled
+from convbench.norms.mixtures.gaussian_mixture import LogJoint
+from convbench.norms.mixtures.position_layout import Layout, block_images, layout_of
 
 POSTERIOR_FLOOR = 1e-12  # smaller responsibilities become 0: denormal numbers make matrix products 3-10x slower
 _COMPILED_TYPES = (torch.float32, torch.float64, torch.bfloat16)
@@ -57,7 +57,7 @@ class Passes(Protocol):
 def passes_of(x: Tensor) -> Passes:
     """The fastest passes over batches like `x`; those of torch where something else than numbers is computed."""
     if _has_plain_numbers(x) and compiled.is_available():
-        from convbench.norms.compiled_passes import CompiledPasses  # needs numba
+        from convbench.norms.mixtures.compiled_passes import CompiledPasses  # needs numba
 
         return CompiledPasses(layout_of(x))
     return torch_passes_of(x)

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convbench.norms.block_transform import BlockTransform
-from convbench.norms.frequency_blocks import Block, Fold, Pair, Piece, Window, blocks, places, taps
-from convbench.norms.torus_filter import TorusFilter, whole
+from convbench.norms.preconditioning.block_transform import BlockTransform
+from convbench.norms.preconditioning.frequency_blocks import Block, Fold, Pair, Piece, Window, blocks, places, taps
+from convbench.norms.preconditioning.torus_filter import TorusFilter, whole
 
 Geometry = tuple[Pair, Window, Window, Pair]  # torus, source, target, dilation
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from convbench.norms.batch_passes import Passes
 from convbench.norms.channel_moments import ChannelMoments
-from convbench.norms.gaussian_mixture import LogJoint, Mixture, log_joint
+from convbench.norms.mixtures.batch_passes import Passes
+from convbench.norms.mixtures.gaussian_mixture import LogJoint, Mixture, log_joint
 from convbench.norms.process_sums import Total
 
 

@@ -7,8 +7,8 @@ parts from `first` to before `last`, and writes sums of its own for each. Arithm
 
 import numpy as np
 
-from convbench.norms.compiled import compiled
-from convbench.norms.loop_arithmetic import narrow, posteriors, widen
+from convbench.norms.mixtures.compiled import compiled
+from convbench.norms.mixtures.loop_arithmetic import narrow, posteriors, widen
 
 TILE = 1024  # positions at a time: their posteriors stay in the first cache, as rows next to each other
 

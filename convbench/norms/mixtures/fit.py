@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convbench.norms.gaussian_mixture import Mixture, fit_mixture
-from convbench.norms.position_layout import layout_of
+from convbench.norms.mixtures.gaussian_mixture import Mixture, fit_mixture
+from convbench.norms.mixtures.position_layout import layout_of
 from convbench.norms.process_sums import Total, places_of
 
 

@@ -8,7 +8,7 @@ come last and the rows were. From there each block of frequencies is had on its 
 import torch
 from torch import Tensor
 
-from convbench.norms.frequency_blocks import Fold, Piece, Window, transform
+from convbench.norms.preconditioning.frequency_blocks import Fold, Piece, Window, transform
 
 
 class BlockTransform:

@@ -9,8 +9,8 @@ Rows are worked on four at a time, which reads a coefficient once for four of th
 
 import numpy as np
 
-from convbench.norms.compiled import compiled
-from convbench.norms.loop_arithmetic import narrow, posteriors, widen
+from convbench.norms.mixtures.compiled import compiled
+from convbench.norms.mixtures.loop_arithmetic import narrow, posteriors, widen
 
 TILE = 32  # rows at a time, a multiple of four
 

@@ -13,13 +13,13 @@ from torch.nn.utils import parametrize
 
 from convbench.errors import ConfigError
 from convbench.norms.contract import NORMS, Norm, NormalizedConv2d
-from convbench.norms.conversion_report import ConversionReport, ConvertedLayer
-from convbench.norms.forward_steps import forward_steps, is_normalization
 from convbench.norms.frozen_bn import FrozenBatchNorm2d
-from convbench.norms.pairing import Pair, normalized_channels, pair
 from convbench.norms.placement import ALL, canonical_norm, chosen, split_where
-from convbench.norms.plain_convolution import plain_convolution, weight_computed_by
-from convbench.norms.takeover import take_over
+from convbench.norms.surgery.conversion_report import ConversionReport, ConvertedLayer
+from convbench.norms.surgery.forward_steps import forward_steps, is_normalization
+from convbench.norms.surgery.pairing import Pair, normalized_channels, pair
+from convbench.norms.surgery.plain_convolution import plain_convolution, weight_computed_by
+from convbench.norms.surgery.takeover import take_over
 from convbench.registry import Entry
 
 

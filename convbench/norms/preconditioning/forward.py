@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convbench.norms.spectral_convolution import SpectralConvolution
-from convbench.norms.torus_filter import Pair, TorusFilter, filter_by_fft, whole
-from convbench.norms.torus_geometry import AxisPlan
+from convbench.norms.preconditioning.spectral_convolution import SpectralConvolution
+from convbench.norms.preconditioning.torus_filter import Pair, TorusFilter, filter_by_fft, whole
+from convbench.norms.preconditioning.torus_geometry import AxisPlan
 
 # Where products per frequency pay, by one thread of an AMD EPYC, in training and evaluation, float32 and bfloat16.
 _SPECTRAL_BATCH = 48  # fewer images don't pay for the Fourier transform of the kernels; a third does with a stride

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convbench.norms import plane_loops, row_loops
-from convbench.norms.gaussian_mixture import LogJoint
-from convbench.norms.position_layout import Layout, Planes
+from convbench.norms.mixtures import plane_loops, row_loops
+from convbench.norms.mixtures.gaussian_mixture import LogJoint
+from convbench.norms.mixtures.position_layout import Layout, Planes
 
 PART_VALUES = 1 << 16  # of float32: a fourth of the second cache of a core
 

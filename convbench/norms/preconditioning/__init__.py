@@ -1,0 +1,1 @@
+"""What ConvNorm is made of: the preconditioner, and the ways to convolve and filter on a torus."""
