@@ -21,7 +21,7 @@ demo: setup
 	@echo "results, report and plots are in $(OUT)/"
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

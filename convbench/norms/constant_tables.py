@@ -21,7 +21,6 @@ def constant_table(function: Callable[_P, _T]) -> Callable[_P, _T]:
     """
     kept: dict[Hashable, _T] = {}
 
-    @torch.compiler.assume_constant_result
     @wraps(function)
     def table(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         if torch.compiler.is_compiling():
@@ -38,4 +37,6 @@ def constant_table(function: Callable[_P, _T]) -> Callable[_P, _T]:
                 kept[key] = found
         return found
 
+    # What `torch.compiler.assume_constant_result` does; that would import the compiler, 1.2 s before every command.
+    table._dynamo_marked_constant = True  # pyright: ignore[reportAttributeAccessIssue]  read by the compiler
     return table

@@ -174,6 +174,7 @@ def test_two_processes_on_one_run_folder_are_refused(tmp_path, process):
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("runs/*/history.csv")) and time.monotonic() < deadline:
             time.sleep(0.01)
+        running.send_signal(signal.SIGSTOP)  # it keeps the folder, and leaves the processors
         second = process("train", *TINY, "--epochs", 500)
         running.kill()
     refuses((second.returncode, second.stdout, second.stderr), f"in use by another convbench (process {running.pid})")

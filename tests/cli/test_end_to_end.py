@@ -48,12 +48,12 @@ def test_the_three_lines(process, tmp_path):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Two norms, two seeds, evaluated under one corruption, by the command line."""
+    """Two norms, evaluated under one corruption, by the command line."""
     import subprocess
     import sys
 
     folder = tmp_path_factory.mktemp("swept")
-    arguments = ["sweep", "--norm", "bn,none", "--seed", "0,1", *TINY, "--epochs", 1, "--lr", 0.02]
+    arguments = ["sweep", "--norm", "bn,none", *TINY, "--epochs", 1, "--lr", 0.02]
     arguments += ["--corruption", "contrast", "--severity", "1,5", "--examples", 50, "--workers", 2]
     command = [sys.executable, "-m", "convbench", *map(str, arguments)]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -65,7 +65,7 @@ def test_a_sweep_leaves_a_folder_per_run(swept):
     folder, result = swept
     named = {folder / line for line in result.stdout.split()}
     assert named == set((folder / "runs").iterdir())
-    assert len(named) == 4
+    assert len(named) == 2
     assert all((run / "results.csv").exists() for run in named)
 
 
@@ -74,7 +74,7 @@ def test_compare_groups_by_norm_and_writes_reports(swept, cli, monkeypatch):
     monkeypatch.chdir(folder)
     code, table, stderr = cli("compare", "-o", "md=report.md", "-o", "csv=report.csv", "-o", "plots=plots")
     assert (code, stderr) == (0, "")
-    assert "±" in table
+    assert all(norm in table for norm in ("bn", "none"))
     assert (folder / "report.md").read_text().startswith("#")
     assert list(csv.reader((folder / "report.csv").read_text().splitlines()))
     assert len(list((folder / "plots").glob("*.png"))) >= 2
@@ -83,7 +83,7 @@ def test_compare_groups_by_norm_and_writes_reports(swept, cli, monkeypatch):
 def test_a_sweep_again_does_nothing_new(swept, process):
     folder, result = swept
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
-    arguments = ["sweep", "--norm", "bn,none", "--seed", "0,1", *TINY, "--epochs", 1, "--lr", 0.02]
+    arguments = ["sweep", "--norm", "bn,none", *TINY, "--epochs", 1, "--lr", 0.02]
     arguments += ["--corruption", "contrast", "--severity", "1,5", "--examples", 50]
     again = process(*arguments, cwd=folder)
     assert again.returncode == 0, again.stderr

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convbench.norms import ConvNorm2d, convnorm_forward
+from convbench.norms import ConvNorm2d
+from convbench.norms.preconditioning import forward
 from convbench.norms.preconditioning.depthwise_batch_norm import DepthwiseBatchNorm, depthwise_batch_norm
 from convbench.norms.preconditioning.preconditioner import gain
 from convbench.norms.preconditioning.spectral_convolution import SpectralConvolution
@@ -120,7 +121,7 @@ def test_in_bfloat16_the_spectral_convolution_is_as_precise_as_a_convolution(tor
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "circular"])
 def test_no_image_is_filtered_otherwise_in_a_large_batch(monkeypatch, padding_mode):
-    monkeypatch.setattr(convnorm_forward, "_SPECTRAL_WORK", 0)
+    monkeypatch.setattr(forward, "_SPECTRAL_WORK", 0)
     for grid in ("full", "output"):  # the output's grid leaves zero padding no room on the torus
         torch.manual_seed(0)
         options = {"grid": grid, "affine": False, "bn": False, "dtype": torch.float64}
@@ -143,12 +144,12 @@ def test_a_large_batch_takes_the_spectral_way_to_the_same_result(monkeypatch, ar
     torch.manual_seed(0)
     layer = ConvNorm2d(3, 32, **({"kernel_size": 3} | arguments), affine=False, bn=False, dtype=dtype)
     called = []
-    monkeypatch.setattr(convnorm_forward, "_SPECTRAL_WORK", 0)
+    monkeypatch.setattr(forward, "_SPECTRAL_WORK", 0)
     original = SpectralConvolution.apply
     monkeypatch.setattr(SpectralConvolution, "apply", lambda *args: called.append(1) or original(*args))
     results = []
     for spectral_batch in (32, 10_000):
-        monkeypatch.setattr(convnorm_forward, "_SPECTRAL_BATCH", spectral_batch)
+        monkeypatch.setattr(forward, "_SPECTRAL_BATCH", spectral_batch)
         x = randn(32, 3, 12, 11, dtype=dtype).requires_grad_()
         y = layer(x)
         results.append((y.detach(), *torch.autograd.grad(y.square().sum(), (x, layer.weight))))

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from convbench.norms import MixtureNorm2d, position_layout
+from convbench.norms import MixtureNorm2d
 from convbench.norms.channel_moments import channel_moments
+from convbench.norms.mixtures import position_layout
 from convbench.norms.mixtures.batch_passes import TorchPasses, passes_of
 from convbench.norms.mixtures.gaussian_mixture import Mixture
 from convbench.norms.mixtures.position_layout import Planes
