@@ -103,7 +103,7 @@ def test_large_and_long_images(name, profile, height, width, severity, colour_im
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("CONVBENCH_TEST_DATA"), reason="needs CONVBENCH_TEST_DATA, a folder of real data")
+@pytest.mark.skipif(not os.environ.get("CONVBENCH_TEST_DATA"), reason="needs CONVBENCH_TEST_DATA, a data folder")
 @pytest.mark.parametrize("severity", range(1, 6))
 @pytest.mark.parametrize("profile", ["cifar-c", PACKAGE])
 @pytest.mark.parametrize("name", COMPARED)

@@ -222,7 +222,7 @@ def test_download_with_a_wrong_checksum_leaves_nothing_behind(tmp_path: Path, mo
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.skipif(not os.environ.get("CONVBENCH_TEST_DATA"), reason="needs CONVBENCH_TEST_DATA, a folder of real data")
+@pytest.mark.skipif(not os.environ.get("CONVBENCH_TEST_DATA"), reason="needs CONVBENCH_TEST_DATA, a data folder")
 @pytest.mark.parametrize(("name", "class_name"), [("cifar10", "CIFAR10"), ("fashion_mnist", "FashionMNIST")])
 def test_real_files_read_as_torchvision_reads_them(name: str, class_name: str) -> None:
     from torchvision import datasets
