@@ -98,6 +98,11 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if capabilities.get("amx_bf16") else "float32"
 
 
+def may_compile() -> bool:
+    """Whether the environment leaves compiled loops on: `CONVBENCH_COMPILED` is not "0"."""
+    return os.environ.get(COMPILED_SWITCH) != "0"
+
+
 def conditions(device: torch.device, **more: object) -> dict[str, object]:
     """What a number depends on beside its config: versions, hardware, threads; numba's where loops are compiled."""
     import torch
@@ -111,7 +116,7 @@ def conditions(device: torch.device, **more: object) -> dict[str, object]:
         "opencv-python",
         "scikit-image",
     )
-    compiler = None if os.environ.get(COMPILED_SWITCH) == "0" else _version("numba")
+    compiler = _version("numba") if may_compile() else None
     return {
         "versions": {name: _version(name) for name in packages} | {"numba": compiler},
         "python": platform.python_version(),

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from convbench.errors import MetricNotDefinedError
 
 ZERO = -math.inf  # the logarithm of 0
-INFINITE = math.inf
 _LARGEST = math.log(1.7e308)
 _ROUNDING = 1e-12  # of a few hundred additions of logarithms below 1,000, each off by 1e-13 at most
 

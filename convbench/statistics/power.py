@@ -55,9 +55,3 @@ def _share_that_loses(n: int, fewest: int, power: float) -> float:
 def detectable_normal(standard_error: float, *, alpha: float = 0.05, power: float = POWER, tests: int = 1) -> float:
     """The smallest change that a two-sided test of this standard error would see: (z_{α/2} + z_β) · standard error."""
     return (normal_quantile(1 - alpha / tests / 2) + normal_quantile(power)) * standard_error
-
-
-def two_sided_p(z: np.ndarray) -> np.ndarray:
-    """P(|Z| >= |z|) of a standard normal Z, by the complementary error function."""
-    z = np.asarray(z, dtype=np.float64)
-    return np.array([math.erfc(abs(value) / math.sqrt(2)) for value in z.ravel()]).reshape(z.shape)

@@ -11,12 +11,11 @@ takes half a second to import. Loops may call one another.
 import contextlib
 import functools
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from convbench.runtime import COMPILED_SWITCH
+from convbench.runtime import may_compile
 
 # Sums may be reordered, as vector instructions do; NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -24,7 +23,7 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 def is_available() -> bool:
     """Whether loops can be compiled here."""
-    return os.environ.get(COMPILED_SWITCH) != "0" and _has_numba()
+    return may_compile() and _has_numba()
 
 
 @functools.cache
